@@ -1,0 +1,146 @@
+"""The bundle: the folder that is deployed, and everything needed to prove it before it answers.
+
+    bundle.json      what the model is: schema, metrics with intervals, parity, lineage, and the digest of every other file
+    <artifact>       ONNX or TorchScript, preprocessing inside the graph
+    golden.json      requests with the answers that the evaluated model gave; replayed before the service reports ready
+    reference.json   what the train rows looked like, for drift
+
+`bundle.json` lists every other file with its sha256, and the lineage must end in the artifact that is there. A file that is
+missing, changed, added or a symbolic link makes the whole folder refused, before a parser reads any of it.
+"""
+
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from serving.errors import BundleError
+from serving.files import FileRecord, read_verified, sha256_of, write_atomic
+from serving.schema import Schema
+
+FORMAT_VERSION = 1
+DESCRIPTION, GOLDEN, REFERENCE = "bundle.json", "golden.json", "reference.json"
+
+Runtime = Literal["onnxruntime", "torchscript"]
+
+
+class Artifact(msgspec.Struct, frozen=True):
+    """The model file of a bundle and what runs it."""
+
+    file: str
+    runtime: Runtime
+    precision: str
+
+
+class Lineage(msgspec.Struct, frozen=True):
+    """sha256 of each link of the chain from rows to artifact; `run` names the training run."""
+
+    run: str
+    data: str
+    statistics: str
+    checkpoint: str
+    artifact: str
+
+
+class Description(msgspec.Struct, frozen=True, kw_only=True):
+    """Content of `bundle.json`."""
+
+    format_version: int
+    name: str
+    version: str
+    created: str  # UTC, ISO 8601
+    schema: Schema
+    artifact: Artifact
+    lineage: Lineage
+    metrics: dict[str, Any]
+    parity: dict[str, Any]
+    files: dict[str, FileRecord]
+
+
+class Golden(msgspec.Struct, frozen=True):
+    """Requests with the answers of the evaluated model.
+
+    `inputs`: rows as a client sends them. `outputs`: (rows, outputs), probabilities or values. An answer `a` passes against
+    `b` when |a - b| <= atol + rtol * |b|.
+    """
+
+    inputs: list[Any]
+    outputs: list[list[float]]
+    atol: float
+    rtol: float
+
+
+class Bundle:
+    """A verified bundle folder; `read` returns the bytes of one of its files, checked against its digest."""
+
+    def __init__(self, folder: Path) -> None:
+        """Open `folder`; raise BundleError or CorruptFile when it is not whole."""
+        self.folder = folder
+        self.description = _read_description(folder)
+        _check_files(folder, self.description)
+        if self.description.lineage.artifact != self.digest:
+            raise BundleError(
+                f"{folder / DESCRIPTION}: the lineage ends in artifact {self.description.lineage.artifact}, "
+                f"but the bundle holds {self.digest}; export the run again"
+            )
+
+    @property
+    def digest(self) -> str:
+        """sha256 of the artifact: the identity of the model that answers."""
+        return self.description.files[self.description.artifact.file].sha256
+
+    def read(self, name: str) -> bytes:
+        """Return the verified bytes of a file that `bundle.json` lists."""
+        return read_verified(self.folder / name, self.description.files[name])
+
+    def artifact(self) -> bytes:
+        """Return the verified bytes of the model file."""
+        return self.read(self.description.artifact.file)
+
+    def golden(self) -> Golden:
+        """Return the golden requests."""
+        return msgspec.json.decode(self.read(GOLDEN), type=Golden)
+
+
+def write_bundle(folder: Path, files: dict[str, bytes], **description: Any) -> None:
+    """Write `files` and then `bundle.json`, whose presence means that the folder is whole.
+
+    `description` holds the fields of Description except `format_version` and `files`.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    records = {name: write_atomic(folder / name, payload) for name, payload in files.items()}
+    whole = Description(format_version=FORMAT_VERSION, files=records, **description)
+    write_atomic(folder / DESCRIPTION, msgspec.json.format(msgspec.json.encode(whole), indent=2))
+
+
+def bundle_digest(folder: Path) -> str:
+    """Return the sha256 of `bundle.json`, which fixes every other byte of the bundle."""
+    return sha256_of((folder / DESCRIPTION).read_bytes())
+
+
+def _read_description(folder: Path) -> Description:
+    path = folder / DESCRIPTION
+    if not path.is_file():
+        raise BundleError(f"{folder}: no {DESCRIPTION} here, so this is not a bundle; make one with `make export`")
+    payload = path.read_bytes()
+    try:
+        version = msgspec.json.decode(payload, type=dict[str, Any]).get("format_version")
+        if version != FORMAT_VERSION:
+            raise BundleError(f"{path}: format_version is {version!r}, this service reads {FORMAT_VERSION}; use a matching service")
+        return msgspec.json.decode(payload, type=Description)
+    except msgspec.DecodeError as error:
+        raise BundleError(f"{path}: {error}; export the run again") from error
+
+
+def _check_files(folder: Path, description: Description) -> None:
+    expected = {DESCRIPTION, *description.files}
+    for needed in (description.artifact.file, GOLDEN, REFERENCE):
+        if needed not in description.files:
+            raise BundleError(f"{folder / DESCRIPTION}: `files` does not list {needed}; export the run again")
+    for entry in sorted(folder.iterdir()):
+        if entry.name not in expected:
+            raise BundleError(f"{entry}: not listed in {DESCRIPTION}; a bundle holds nothing but its own files, remove it")
+        if entry.is_symlink() or not entry.is_file():
+            raise BundleError(f"{entry}: must be a plain file, not a link or a folder")
+    for name, record in description.files.items():
+        read_verified(folder / name, record)

@@ -1,0 +1,74 @@
+"""One loader for each kind of artifact: bytes in, a function from (batch, *shape) float32 to (batch, outputs) float32 out.
+
+Each heavy import stands inside its loader, so that an ONNX bundle never imports torch and a TorchScript bundle never imports
+onnxruntime.
+"""
+
+import io
+import warnings
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from serving.bundle import Runtime
+from serving.errors import BundleError
+
+Array = NDArray[np.float32]
+Run = Callable[[Array], Array]
+
+
+def load(artifact: bytes, runtime: Runtime, *, threads: int = 1) -> Run:
+    """Load an artifact's verified bytes; `threads` is the number of threads inside one call of the model."""
+    return _LOADERS[runtime](artifact, threads)
+
+
+def _onnxruntime(artifact: bytes, threads: int) -> Run:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    # ONNX Runtime sizes its pool from the host and ignores the container's share of CPUs, so both numbers are always set.
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.log_severity_level = 3
+    try:
+        session = onnxruntime.InferenceSession(artifact, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime raises one class per status code, none of them public
+        raise BundleError(f"onnxruntime {onnxruntime.__version__} cannot load the artifact: {_one_line(error)}") from error
+    source, target = session.get_inputs()[0].name, session.get_outputs()[0].name
+
+    def run(inputs: Array) -> Array:
+        outputs: Array = session.run([target], {source: inputs})[0]
+        return outputs
+
+    return run
+
+
+def _torchscript(artifact: bytes, threads: int) -> Run:
+    try:
+        import torch
+    except ImportError as error:
+        raise BundleError("this bundle holds TorchScript and torch is not installed: pip install torch, or export ONNX") from error
+    torch.set_num_threads(threads)
+    with warnings.catch_warnings():
+        # TorchScript is deprecated as a whole; the format stays offered as long as torch can load it (docs/decisions.md).
+        warnings.simplefilter("ignore", DeprecationWarning)
+        try:
+            module = torch.jit.load(io.BytesIO(artifact), map_location="cpu").eval()
+        except RuntimeError as error:
+            raise BundleError(f"torch {torch.__version__} cannot load the artifact: {_one_line(error)}") from error
+
+    def run(inputs: Array) -> Array:
+        with torch.inference_mode():
+            outputs: Array = module(torch.from_numpy(inputs)).numpy()
+        return outputs
+
+    return run
+
+
+def _one_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0][:300] if str(error).strip() else type(error).__name__
+
+
+_LOADERS: dict[Runtime, Callable[[bytes, int], Run]] = {"onnxruntime": _onnxruntime, "torchscript": _torchscript}
