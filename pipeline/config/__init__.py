@@ -1,0 +1,11 @@
+"""Configuration: what can be set (`sections`), and how files and the command line become one checked object (`load`).
+
+    config = load(Path("configs/digits.yaml"), ["train.epochs=3"])
+    config.train.epochs
+"""
+
+from pipeline.config.load import load
+from pipeline.config.render import base_yaml, resolved_yaml
+from pipeline.config.sections import Config, MlflowSettings
+
+__all__ = ["Config", "MlflowSettings", "base_yaml", "load", "resolved_yaml"]

@@ -1,0 +1,75 @@
+"""Config as YAML: the documented defaults (`configs/base.yaml`) and a run's resolved values (`config.yaml`)."""
+
+import json
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, get_args, get_origin
+
+import yaml
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from pipeline.config.sections import Config, CustomConfig, ModelConfig, Section
+
+_HEADER = """\
+# Every key with its default. Written by `python -m pipeline config --defaults`; a test keeps it equal to the code.
+# Your own file holds only what differs; the command line wins: `make train SET="train.epochs=3 seed=1"`.
+"""
+
+
+def resolved_yaml(config: Config) -> str:
+    """Return every key of a config with its value, in the order of the sections."""
+    values = config.model_dump(mode="json", by_alias=True)
+    return yaml.safe_dump(values, sort_keys=False, allow_unicode=True, default_flow_style=None, width=120)
+
+
+def base_yaml() -> str:
+    """Return the defaults with one comment for each key."""
+    return _HEADER + "\n".join(_lines(Config, Config(), "")) + "\n"
+
+
+def _lines(kind: type[BaseModel], section: Section, indent: str) -> list[str]:
+    lines: list[str] = []
+    for name, field in kind.model_fields.items():
+        value = getattr(section, name)
+        key = field.alias or name
+        if isinstance(value, Section):
+            comment = (type(value).__doc__ or "").strip().splitlines()[0]
+            lines += ["", f"# {comment}"] if not indent else []
+            lines += [f"{indent}{key}:" + (f"  # {comment}" if indent else "")]
+            lines += _lines(type(value), value, indent + "  ")
+            lines += _other_choices(field) if key == "model" else []
+        else:
+            plain = section.model_dump(mode="json")[name]
+            text = f"{indent}{key}: {json.dumps(plain) if not isinstance(plain, str) else plain}"
+            lines.append(f"{text}  # {_comment(field) or _models()}")
+    return lines
+
+
+def _comment(field: FieldInfo) -> str:
+    choices = _choices(field.annotation)
+    parts = [field.description or "", " | ".join(choices) if len(choices) > 1 else ""]
+    return "; ".join(part for part in parts if part)
+
+
+def _models() -> str:
+    kinds = get_args(get_args(ModelConfig)[0])
+    return " | ".join(kind.model_fields["name"].default for kind in kinds)
+
+
+def _choices(annotation: Any) -> list[str]:
+    origin = get_origin(annotation)
+    if origin is Literal:
+        return [str(choice) for choice in get_args(annotation)]
+    if origin in (Annotated, UnionType):
+        return [choice for part in get_args(annotation) if part is not NoneType for choice in _choices(part)]
+    return []
+
+
+def _other_choices(field: FieldInfo) -> list[str]:
+    """Show the models that are not the default, as comments."""
+    lines: list[str] = []
+    for kind in get_args(field.annotation)[1:]:
+        section = CustomConfig.model_construct(file="my_model.py", class_name="Net", args={}) if kind is CustomConfig else kind()
+        comment = (kind.__doc__ or "").strip().splitlines()[0]
+        lines += [f"# model:  # {comment}", *("# " + line for line in _lines(kind, section, "  "))]
+    return lines

@@ -1,0 +1,138 @@
+"""Run folders: `runs/<utc-time>-<config>-<hash6>/`, one for each configuration that was trained.
+
+    run.json      what was asked for: the config before and after the command line, so that a later command can continue
+    config.yaml   every key, resolved
+    journal.jsonl every metric and event (pipeline.tracking)
+    <stage>/      complete, or absent; `<stage>.partial/` while it is being made
+    latest        in `runs/`: a link to the run that the last command worked on
+"""
+
+import fcntl
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from pipeline.config import Config, resolved_yaml
+from pipeline.errors import UserError
+from serving.files import sha256_of, sync_folder, write_atomic
+
+LATEST = "latest"
+
+
+class Request(msgspec.Struct, frozen=True):
+    """What a run was asked for. `file`: the config without the command line. `words`: key → value of the command line."""
+
+    config_file: str
+    file: dict[str, Any]
+    words: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run's folder."""
+
+    folder: Path
+
+    @property
+    def id(self) -> str:
+        """The folder's name, unique among runs."""
+        return self.folder.name
+
+    @property
+    def journal(self) -> Path:
+        """The file that every metric and event is appended to."""
+        return self.folder / "journal.jsonl"
+
+    @property
+    def request(self) -> Request:
+        """What was asked for when the run was made."""
+        try:
+            return msgspec.json.decode((self.folder / "run.json").read_bytes(), type=Request)
+        except (FileNotFoundError, msgspec.DecodeError) as error:
+            raise UserError(f"{self.folder}: run.json is missing or damaged ({error}); delete the folder") from error
+
+    def write_request(self, request: Request, config: Config) -> None:
+        """Write down what the run is asked for, resolved and not."""
+        write_atomic(self.folder / "config.yaml", resolved_yaml(config).encode())
+        write_atomic(self.folder / "run.json", msgspec.json.format(msgspec.json.encode(request), indent=2))
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the run against other commands; the system frees it when this process ends, however it ends."""
+        with (self.folder / ".lock").open("a") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise UserError(f"{self.folder}: another command is working on this run; wait for it, or stop it") from error
+            yield
+
+
+def new_run(root: Path, config: Config, request: Request) -> Run:
+    """Make a run's folder and write down what it is for."""
+    root.mkdir(parents=True, exist_ok=True)
+    hash6 = sha256_of(resolved_yaml(config).encode())[:6]
+    started = datetime.now(UTC)
+    for attempt in range(100):
+        suffix = f"-{attempt + 1}" if attempt else ""
+        run = Run(root / f"{started:%Y%m%dT%H%M%SZ}-{config.name}-{hash6}{suffix}")
+        try:
+            run.folder.mkdir()
+        except FileExistsError:  # a second run of the same config in the same second
+            continue
+        run.write_request(request, config)
+        return run
+    raise UserError(f"{root}: 100 runs of this config began in this second")
+
+
+def named_run(root: Path, name: str) -> Run:
+    """Return the run with this id; `latest` is the one that the last command worked on."""
+    if not (root / name / "run.json").is_file():
+        known = [run.id for run in all_runs(root)][:5]
+        raise UserError(f"--run {name}: there is no such run below {root}/" + (f"; the newest are {', '.join(known)}" if known else ""))
+    return Run((root / name).resolve() if name == LATEST else root / name)
+
+
+def all_runs(root: Path) -> Sequence[Run]:
+    """Return every run, the one last worked on first, the others from newest to oldest."""
+    if not root.is_dir():
+        return []
+    latest = os.path.basename(os.readlink(root / LATEST)) if (root / LATEST).is_symlink() else ""
+    folders = [path for path in root.iterdir() if not path.is_symlink() and (path / "run.json").is_file()]
+    return [Run(path) for path in sorted(folders, key=lambda path: (path.name == latest, path.name), reverse=True)]
+
+
+def point_latest(run: Run) -> None:
+    """Make `runs/latest` name this run."""
+    temporary = run.folder.parent / f".{LATEST}-{os.getpid()}"
+    temporary.unlink(missing_ok=True)
+    temporary.symlink_to(run.id)
+    os.replace(temporary, run.folder.parent / LATEST)
+
+
+@contextmanager
+def partial_folder(final: Path) -> Iterator[Path]:
+    """Yield an empty folder that takes the name `final` when the block ends without an error.
+
+    A folder with the final name is complete or absent. What a failed attempt left stays under `<name>.partial` to be looked
+    at, until the next attempt.
+    """
+    partial = final.with_name(f"{final.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    yield partial
+    if final.exists():
+        old = final.with_name(f"{final.name}.old")
+        shutil.rmtree(old, ignore_errors=True)
+        final.rename(old)
+        partial.rename(final)
+        shutil.rmtree(old)
+    else:
+        partial.rename(final)
+    sync_folder(final.parent)

@@ -1,0 +1,189 @@
+"""MLflow: one MLflow run for each of our runs, with params, metrics, files and a tag for each finished stage.
+
+The only file that imports mlflow, and only in a process of its own: `MlflowProcess` starts `python -m pipeline sync --follow`,
+which reads the journal while the work goes on. Its import, a store's first migrations or a dead server cost the work nothing,
+and what it could not store, `python -m pipeline sync` stores later: the MLflow run remembers how many lines it has.
+"""
+
+import logging
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+import msgspec
+
+from pipeline.config import MlflowSettings
+from pipeline.tracking.journal import Record
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+RUN_TAG, LINES_TAG = "slipway.run", "slipway.journal_lines"
+_LEFT_OUT = ("tensorboard/",)  # the UI cannot show event files
+_MOST_AT_ONCE = 1000  # metrics in one call, MLflow's own limit
+_PATIENCE_S = 60.0
+_ENVIRONMENT = {
+    # No usage data, no pickles, no minutes of waiting for a dead server.
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DO_NOT_TRACK": "true",
+    "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+}
+
+
+class MlflowProcess:
+    """A projection that lets another process read the journal; it needs no record itself."""
+
+    name = "MLflow"
+
+    def __init__(self, journal: Path) -> None:
+        """Name the journal; the process starts with the first record."""
+        self._journal = journal
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def show(self, record: Record) -> None:
+        """Start the process."""
+        if self._process is None:
+            command = [sys.executable, "-m", "pipeline", "sync", "--run", str(self._journal.parent), "--follow"]
+            # A session of its own: Ctrl-C stops the work, and this process then stores what the work wrote last.
+            self._process = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True
+            )
+
+    def close(self) -> None:
+        """Let the process store the rest; raise RuntimeError with its last line when it fails or takes too long."""
+        if self._process is None:
+            return
+        try:
+            _, errors = self._process.communicate(timeout=_PATIENCE_S)
+        except subprocess.TimeoutExpired as error:
+            self._process.kill()
+            self._process.communicate()
+            raise RuntimeError(f"no answer from the store in {_PATIENCE_S:.0f} s; `python -m pipeline sync` tries again") from error
+        if self._process.returncode:
+            last = (errors.decode(errors="replace").strip().splitlines() or ["it ended without a word"])[-1]
+            raise RuntimeError(f"{last}; `python -m pipeline sync` tries again")
+
+
+@contextmanager
+def until_stdin_closes() -> Iterator[Callable[[], bool]]:
+    """Yield a function that says whether the starting process has closed our standard input, or died."""
+    import select
+
+    def closed() -> bool:
+        ready, _, _ = select.select([sys.stdin], [], [], 0.5)
+        return bool(ready) and not os.read(sys.stdin.fileno(), 1)
+
+    yield closed
+
+
+def project(journal: Path, settings: MlflowSettings, finished: Callable[[], bool] = lambda: True) -> int:
+    """Store what the MLflow run of this journal lacks, until `finished()`; return the number of journal lines stored."""
+    os.environ.update({name: value for name, value in _ENVIRONMENT.items() if name not in os.environ})
+    for logger in ("alembic", "mlflow.store.db.utils"):  # they print every migration of a new store
+        logging.getLogger(logger).setLevel(logging.WARNING)
+    client, run_id, known = _open(settings, journal.parent.name)
+    stored = 0
+    with journal.open("rb") as file:
+        position = _skip(file, known)
+        while True:
+            last = finished()
+            lines = _complete_lines(file)
+            if lines:
+                records = [msgspec.json.decode(line, type=Record) for line in lines]
+                _store(client, run_id, records)
+                position += len(lines)
+                stored += len(lines)
+                client.set_tag(run_id, LINES_TAG, str(position))
+            if last and not lines:
+                return stored
+
+
+def ui_command(settings: MlflowSettings) -> tuple[list[str], dict[str, str]]:
+    """Return the command that starts the MLflow UI on the store of `mlflow.yaml`, and its environment."""
+    command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", settings.tracking_uri]
+    return [*command, "--host", settings.ui.host, "--port", str(settings.ui.port)], {**_ENVIRONMENT, **os.environ}
+
+
+def _open(settings: MlflowSettings, run_name: str) -> tuple["MlflowClient", str, int]:
+    """Return a client, the id of the MLflow run of ours, made when there is none, and how many lines it has stored."""
+    from mlflow import MlflowClient
+    from mlflow.entities import ViewType
+
+    client = MlflowClient(tracking_uri=settings.tracking_uri)
+    experiment = client.get_experiment_by_name(settings.experiment)
+    location = settings.artifact_location
+    if "://" not in location:
+        location = Path(location).resolve().as_uri()
+    experiment_id = experiment.experiment_id if experiment else client.create_experiment(settings.experiment, location)
+    # A create call that is retried makes a second run; our own name, searched first, finds the one that is there.
+    found = client.search_runs([experiment_id], f"tags.`{RUN_TAG}` = '{run_name}'", run_view_type=ViewType.ALL, max_results=1)
+    if found:
+        return client, found[0].info.run_id, int(found[0].data.tags.get(LINES_TAG, "0"))
+    return client, client.create_run(experiment_id, run_name=run_name, tags={RUN_TAG: run_name}).info.run_id, 0
+
+
+def _store(client: "MlflowClient", run_id: str, records: Sequence[Record]) -> None:
+    from mlflow.entities import Metric, Param
+
+    metrics = [
+        Metric(name, value, int(datetime.fromisoformat(record.time).timestamp() * 1000), record.step or 0)
+        for record in records
+        if record.kind == "metrics"
+        for name, value in record.values.items()
+        if value is not None
+    ]
+    for start in range(0, len(metrics), _MOST_AT_ONCE):
+        client.log_batch(run_id, metrics=metrics[start : start + _MOST_AT_ONCE])
+    for record in records:
+        if record.kind == "params":
+            # A param cannot change in MLflow; a stage that is run again with other values leaves its mark in the journal.
+            known = client.get_run(run_id).data.params
+            params = [Param(name, str(value)) for name, value in record.values.items() if name not in known]
+            client.log_batch(run_id, params=params)
+        elif record.kind == "files":
+            _store_folder(client, run_id, Path(record.values["folder"]), record.stage)
+            client.set_tag(run_id, "stage", record.stage)
+            client.set_tag(run_id, f"stage.{record.stage}", "done")
+        elif record.kind == "event":
+            _store_status(client, run_id, record)
+
+
+def _store_status(client: "MlflowClient", run_id: str, record: Record) -> None:
+    status = {"stage_started": "RUNNING", "stage_finished": "FINISHED", "stage_failed": "FAILED", "stage_interrupted": "KILLED"}
+    name = str(record.values["name"])
+    if name == "stage_started":
+        client.update_run(run_id, status="RUNNING")
+    elif name in status:
+        client.set_terminated(run_id, status=status[name])
+
+
+def _store_folder(client: "MlflowClient", run_id: str, folder: Path, stage: str) -> None:
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder)
+        if path.is_file() and not name.as_posix().startswith(_LEFT_OUT):
+            client.log_artifact(run_id, str(path), Path(stage, name.parent).as_posix())
+
+
+def _skip(file: IO[bytes], lines: int) -> int:
+    for _ in range(lines):
+        file.readline()
+    return lines
+
+
+def _complete_lines(file: IO[bytes]) -> list[bytes]:
+    """Return the lines that are there, leaving one that is still being written for the next time."""
+    lines: list[bytes] = []
+    while True:
+        start = file.tell()
+        line = file.readline()
+        if not line.endswith(b"\n"):
+            file.seek(start)
+            return lines
+        lines.append(line)
