@@ -1,6 +1,7 @@
 """From a data set to a bundle that can be served: `python -m pipeline <stage> --config FILE`.
 
-Imports go one way: cli > runner > stages > training | reporting > data | models > artifacts > config | runs | tracking > errors.
+Imports go one way: cli > runner > stages > training | exporting | reporting > data | models | metrics >
+artifacts > runs | tracking > config > manifest > errors.
 """
 
 __version__ = "0.1.0"

@@ -1,6 +1,6 @@
 """Run folders: `runs/<utc-time>-<config>-<hash6>/`, one for each configuration that was trained.
 
-    run.json      what was asked for: the config before and after the command line, so that a later command can continue
+    run.json      what was asked for, so that a later command can continue
     config.yaml   every key, resolved
     journal.jsonl every metric and event (pipeline.tracking)
     <stage>/      complete, or absent; `<stage>.partial/` while it is being made
@@ -19,18 +19,23 @@ from typing import Any
 
 import msgspec
 
-from pipeline.config import Config, resolved_yaml
+from pipeline.config import resolved_yaml
 from pipeline.errors import UserError
-from serving.files import sha256_of, sync_folder, write_atomic
+from serving.files import sync_folder, write_atomic
 
 LATEST = "latest"
 
 
 class Request(msgspec.Struct, frozen=True):
-    """What a run was asked for. `file`: the config without the command line. `words`: key → value of the command line."""
+    """What a run was asked for.
+
+    `identity`: digest of everything that its training depends on. `config`: every key, resolved. `words`: the keys that were set
+    on the command line, with their text.
+    """
 
     config_file: str
-    file: dict[str, Any]
+    identity: str
+    config: dict[str, Any]
     words: dict[str, str]
 
 
@@ -58,9 +63,9 @@ class Run:
         except (FileNotFoundError, msgspec.DecodeError) as error:
             raise UserError(f"{self.folder}: run.json is missing or damaged ({error}); delete the folder") from error
 
-    def write_request(self, request: Request, config: Config) -> None:
-        """Write down what the run is asked for, resolved and not."""
-        write_atomic(self.folder / "config.yaml", resolved_yaml(config).encode())
+    def write_request(self, request: Request) -> None:
+        """Write down what the run is asked for, for people and for later commands."""
+        write_atomic(self.folder / "config.yaml", resolved_yaml(request.config).encode())
         write_atomic(self.folder / "run.json", msgspec.json.format(msgspec.json.encode(request), indent=2))
 
     @contextmanager
@@ -74,19 +79,27 @@ class Run:
             yield
 
 
-def new_run(root: Path, config: Config, request: Request) -> Run:
+@contextmanager
+def wait_for(lock: Path) -> Iterator[None]:
+    """Hold a lock file, after whoever holds it now."""
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with lock.open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def new_run(root: Path, request: Request) -> Run:
     """Make a run's folder and write down what it is for."""
     root.mkdir(parents=True, exist_ok=True)
-    hash6 = sha256_of(resolved_yaml(config).encode())[:6]
     started = datetime.now(UTC)
     for attempt in range(100):
         suffix = f"-{attempt + 1}" if attempt else ""
-        run = Run(root / f"{started:%Y%m%dT%H%M%SZ}-{config.name}-{hash6}{suffix}")
+        run = Run(root / f"{started:%Y%m%dT%H%M%SZ}-{request.config['name']}-{request.identity[:6]}{suffix}")
         try:
             run.folder.mkdir()
         except FileExistsError:  # a second run of the same config in the same second
             continue
-        run.write_request(request, config)
+        run.write_request(request)
         return run
     raise UserError(f"{root}: 100 runs of this config began in this second")
 

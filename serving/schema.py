@@ -44,3 +44,8 @@ class Schema(msgspec.Struct, frozen=True, kw_only=True):
     def values(self) -> int:
         """Number of values in a row."""
         return math.prod(self.shape)
+
+    @property
+    def headline(self) -> str:
+        """The metric that is shown where there is room for one."""
+        return "accuracy" if self.task == "classification" else "rmse"

@@ -4,8 +4,8 @@
     config.train.epochs
 """
 
-from pipeline.config.load import load
-from pipeline.config.render import base_yaml, resolved_yaml
+from pipeline.config.load import load, load_section
+from pipeline.config.render import base_yaml, flatten, resolved_yaml
 from pipeline.config.sections import Config, MlflowSettings
 
-__all__ = ["Config", "MlflowSettings", "base_yaml", "load", "resolved_yaml"]
+__all__ = ["Config", "MlflowSettings", "base_yaml", "flatten", "load", "load_section", "resolved_yaml"]

@@ -1,6 +1,7 @@
 """Config as YAML: the documented defaults (`configs/base.yaml`) and a run's resolved values (`config.yaml`)."""
 
 import json
+from collections.abc import Mapping
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, get_args, get_origin
 
@@ -16,10 +17,17 @@ _HEADER = """\
 """
 
 
-def resolved_yaml(config: Config) -> str:
-    """Return every key of a config with its value, in the order of the sections."""
-    values = config.model_dump(mode="json", by_alias=True)
-    return yaml.safe_dump(values, sort_keys=False, allow_unicode=True, default_flow_style=None, width=120)
+def resolved_yaml(values: Mapping[str, Any]) -> str:
+    """Return every key of a resolved config with its value, in the order of the sections."""
+    return yaml.safe_dump(dict(values), sort_keys=False, allow_unicode=True, default_flow_style=None, width=120)
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested sections as one level: {"train": {"lr": 1}} becomes {"train.lr": 1}."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return flat
 
 
 def base_yaml() -> str:

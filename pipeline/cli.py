@@ -1,0 +1,145 @@
+"""The command line: `python -m pipeline <stage> --config FILE [--run ID] [section.key=value …]`.
+
+Exit codes: 0 done, 1 our bug, 2 the user's error, 3 a gate refused, 4 training became non-finite, 130 interrupted. Help and
+config errors appear at once: torch and mlflow are imported by the stages that need them, later.
+"""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipeline.config import Config, MlflowSettings, base_yaml, load, load_section, resolved_yaml
+from pipeline.errors import SlipwayError, UserError
+from pipeline.stages import STAGES, Stage, chain, stage_named
+from serving.errors import ServingError
+
+if TYPE_CHECKING:
+    from pipeline.choose import Choice
+
+MLFLOW_FILE = Path("mlflow.yaml")
+RUNS = Path("runs")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    options = _parser().parse_args(arguments)
+    run: Callable[[argparse.Namespace], int] = options.run_command
+    try:
+        return run(options)
+    except SlipwayError as error:
+        return _fail(error.exit_code, error.lines)
+    except ServingError as error:
+        return _fail(UserError.exit_code, [str(error)])
+    except KeyboardInterrupt:
+        return _fail(130, ["interrupted; what was complete is kept, run the same command to go on"])
+    except BrokenPipeError:  # the reader of our output went away, as in `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        if error.filename is None:
+            raise
+        return _fail(UserError.exit_code, [f"{error.filename}: {(error.strerror or str(error)).lower()}"])
+
+
+def _fail(code: int, lines: Sequence[str]) -> int:
+    for line in lines:
+        print(line, file=sys.stderr)
+    return code
+
+
+def _run_stage(options: argparse.Namespace) -> int:
+    stage = stage_named(options.command)
+    if options.config is None and options.run == "latest":
+        raise UserError("command line: --config: which configuration? for example --config configs/digits.yaml")
+    if chain(stage) == (stage,):
+        return _work(stage, load(options.config, options.words), None)
+    from pipeline.choose import choose
+
+    choice = choose(stage, options.config, options.words, options.run, root=RUNS)
+    with choice.run.lock():
+        code = _work(stage, choice.config, choice)
+    if stage.makes is None:
+        from pipeline.runner import Scoped
+
+        artifacts = [kind.open(choice.run.folder / stage_of.name) for kind in stage.takes for stage_of in STAGES if stage_of.makes is kind]
+        stage.run(Scoped(choice.config, stage), *artifacts)
+    return code
+
+
+def _work(stage: Stage, config: Config, choice: "Choice | None") -> int:
+    from pipeline.runner import Runner
+    from pipeline.tracking.console import Console
+
+    with Console(terminal=sys.stdout.isatty(), write=lambda line: print(line, flush=True)) as console:
+        runner = Runner(config, console, choice)
+        try:
+            for kind in stage.takes if stage.makes is None else (stage.makes,):
+                runner.make(kind)
+        finally:
+            runner.close()
+    return 0
+
+
+def _show_config(options: argparse.Namespace) -> int:
+    if options.schema:
+        print(json.dumps(Config.model_json_schema(by_alias=True), indent=2))
+    elif options.defaults:
+        print(base_yaml(), end="")
+    else:
+        print(resolved_yaml(load(options.config, options.words).model_dump(mode="json", by_alias=True)), end="")
+    return 0
+
+
+def _sync(options: argparse.Namespace) -> int:
+    from pipeline.runs import all_runs
+    from pipeline.tracking.mlflow import project, until_stdin_closes
+
+    settings = load_section(MlflowSettings, MLFLOW_FILE)
+    if options.follow:
+        with until_stdin_closes() as closed:
+            project(Path(options.run, "journal.jsonl"), settings, closed)
+        return 0
+    for run in all_runs(RUNS):
+        if run.journal.is_file():
+            print(f"{run.id}: {project(run.journal, settings)} new journal lines stored in {settings.tracking_uri}")
+    return 0
+
+
+def _mlflow_ui(options: argparse.Namespace) -> int:
+    from pipeline.tracking.mlflow import ui_command
+
+    settings = load_section(MlflowSettings, MLFLOW_FILE)
+    print(f"MLflow UI on http://{settings.ui.host}:{settings.ui.port} over {settings.tracking_uri}; Ctrl-C stops", flush=True)
+    command, environment = ui_command(settings)
+    os.execve(command[0], command, environment)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m pipeline", description="From a data set to a served PyTorch model.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="command")
+    for stage in STAGES:
+        command = commands.add_parser(stage.name, help=stage.summary, description=f"{stage.name}: {stage.summary}.")
+        _add_config(command)
+        command.add_argument("--run", default="latest", metavar="ID", help="the run to work on (default: the newest that fits)")
+        command.set_defaults(run_command=_run_stage)
+    command = commands.add_parser("config", help="print the resolved config", description="Print the resolved config as YAML.")
+    _add_config(command)
+    command.add_argument("--schema", action="store_true", help="print the JSON Schema of a config file, for editors")
+    command.add_argument("--defaults", action="store_true", help="print every key with its default and a comment")
+    command.set_defaults(run_command=_show_config)
+    command = commands.add_parser("sync", help="store in MLflow what the journals have and it lacks")
+    command.add_argument("--run", help=argparse.SUPPRESS)
+    command.add_argument("--follow", action="store_true", help=argparse.SUPPRESS)  # how a running command feeds MLflow
+    command.set_defaults(run_command=_sync)
+    command = commands.add_parser("mlflow", help="open the MLflow UI on the store of mlflow.yaml")
+    command.set_defaults(run_command=_mlflow_ui)
+    return parser
+
+
+def _add_config(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--config", type=Path, metavar="FILE", help="YAML file, such as configs/digits.yaml")
+    command.add_argument("words", nargs="*", metavar="section.key=value", help="wins over the file, such as train.epochs=3")

@@ -1,0 +1,64 @@
+"""One exporter for each format: a Deployable in, bytes of one self-contained file out, batch size dynamic."""
+
+import io
+import logging
+import warnings
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from pipeline.config.sections import Format
+from pipeline.errors import GateRefused
+from serving.bundle import Runtime
+
+SUFFIX: dict[Format, str] = {"onnx": "onnx", "torchscript": "torchscript.pt"}
+RUNTIME: dict[Format, Runtime] = {"onnx": "onnxruntime", "torchscript": "torchscript"}
+INPUT, OUTPUT, BATCH = "inputs", "outputs", "batch"
+
+
+def export(module: nn.Module, example: Tensor, form: Format) -> bytes:
+    """Return the file's bytes; raise GateRefused when the module cannot be expressed in the format.
+
+    example: (2, *shape) rows. Two, since an exporter takes a dimension of one for a constant.
+    """
+    try:
+        with warnings.catch_warnings(), torch.no_grad():
+            warnings.simplefilter("ignore")
+            # A tracer takes one branch of an `if` on data for the only one; as an error, it is refused instead.
+            warnings.simplefilter("error", torch.jit.TracerWarning)
+            return _EXPORTERS[form](module, example)
+    except Exception as error:  # exporters raise what they like, on models that users wrote
+        reason = next((line for line in str(error).strip().splitlines() if line.strip()), type(error).__name__)
+        raise GateRefused(f"export: the model cannot be written as {form}: {type(error).__name__}: {reason[:300]}") from error
+
+
+def _onnx(module: nn.Module, example: Tensor) -> bytes:
+    import onnx
+
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    program = torch.onnx.export(
+        module,
+        (example,),
+        input_names=[INPUT],
+        output_names=[OUTPUT],
+        dynamic_shapes=({0: torch.export.Dim(BATCH, min=1)},),
+        external_data=False,
+        verbose=False,
+    )
+    assert program is not None
+    buffer = io.BytesIO()
+    program.save(buffer, external_data=False)
+    payload = buffer.getvalue()
+    onnx.checker.check_model(payload, full_check=True)
+    return payload
+
+
+def _torchscript(module: nn.Module, example: Tensor) -> bytes:
+    traced = torch.jit.trace(module, example)
+    buffer = io.BytesIO()
+    torch.jit.save(torch.jit.freeze(traced), buffer)
+    return buffer.getvalue()
+
+
+_EXPORTERS: dict[Format, Callable[[nn.Module, Tensor], bytes]] = {"onnx": _onnx, "torchscript": _torchscript}

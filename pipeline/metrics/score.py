@@ -1,0 +1,61 @@
+"""One way to score answers, whoever gave them: the PyTorch model in `evaluate`, an artifact behind the Predictor in `export`."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torchmetrics.functional.classification import multiclass_confusion_matrix
+
+from pipeline.metrics.intervals import Interval, bootstrap, wilson
+from pipeline.metrics.tasks import classification_metrics, regression_metrics
+from serving.schema import Schema
+
+_SMALLEST = 1e-12  # a probability of exactly 0 for the true class would make the cross entropy infinite
+
+
+def score(
+    answers: NDArray[np.float32], targets: NDArray[Any], schema: Schema, *, confidence: float, resamples: int, seed: int
+) -> dict[str, Interval]:
+    """Return every metric of the task with its interval.
+
+    answers: (rows, outputs) probabilities or values in the target's unit; targets: (rows,). Accuracy has a Wilson interval, the
+    others bootstrap ones.
+    """
+    given, true = torch.from_numpy(answers), torch.from_numpy(targets)
+
+    def measure(rows: NDArray[np.int64]) -> dict[str, float]:
+        index = torch.from_numpy(rows)
+        return _metrics(given[index], true[index], schema)
+
+    intervals = bootstrap(measure, len(targets), confidence=confidence, resamples=resamples, seed=seed)
+    if schema.task == "classification":
+        right = int((answers.argmax(1) == targets).sum())
+        intervals["accuracy"] = wilson(right, len(targets), confidence=confidence)
+    return intervals
+
+
+def confusion_matrix(answers: NDArray[np.float32], targets: NDArray[Any], classes: int) -> NDArray[np.int64]:
+    """Return (true class, predicted class) counts."""
+    predicted = torch.from_numpy(answers).argmax(1)
+    matrix: NDArray[np.int64] = multiclass_confusion_matrix(predicted, torch.from_numpy(targets), classes).numpy()
+    return matrix
+
+
+def per_class(matrix: NDArray[np.int64], classes: tuple[str, ...], *, confidence: float) -> list[dict[str, Any]]:
+    """Return precision, recall (Wilson intervals), F1 and support of each class; None where a class was never predicted."""
+    table = []
+    for index, label in enumerate(classes):
+        hits, support, predicted = (int(n) for n in (matrix[index, index], matrix[index].sum(), matrix[:, index].sum()))
+        recall = wilson(hits, support, confidence=confidence) if support else None
+        precision = wilson(hits, predicted, confidence=confidence) if predicted else None
+        f1 = 2 * hits / (support + predicted) if support + predicted else None
+        table.append({"class": label, "support": support, "precision": precision, "recall": recall, "f1": f1})
+    return table
+
+
+def _metrics(answers: torch.Tensor, targets: torch.Tensor, schema: Schema) -> dict[str, float]:
+    if schema.task == "regression":
+        return regression_metrics(answers[:, 0], targets)
+    true = answers.gather(1, targets.unsqueeze(1)).clamp_min(_SMALLEST)
+    return {"cross_entropy": float(-true.log().mean()), **classification_metrics(answers.argmax(1), targets, schema.outputs)}

@@ -1,0 +1,1 @@
+"""Networks, by the name that `model.name` gives, and the module that joins one with its preprocessing."""

@@ -1,0 +1,193 @@
+"""Makes artifacts: runs the stages that are missing or out of date, skips the others, and says which and why in one line each."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.artifacts import Artifact, Model, Prepared
+from pipeline.choose import Choice, external_files
+from pipeline.code import code_digest
+from pipeline.config import Config, flatten
+from pipeline.errors import SlipwayError
+from pipeline.manifest import MANIFEST, Manifest, git_state, now, records_of, versions, write_manifest
+from pipeline.runs import Run, partial_folder, point_latest, wait_for
+from pipeline.stages import Outcome, Stage, stage_making
+from pipeline.tracking import Journal, Projection, Tracker
+from pipeline.tracking.console import Console
+from pipeline.tracking.mlflow import MlflowProcess
+from pipeline.tracking.tensorboard import TensorBoard
+from serving.files import sha256_of
+
+PREPARED_ROOT = Path("data", "prepared")
+
+
+class Scoped:
+    """A config that shows a stage the sections it declares, so that no key can matter without being compared."""
+
+    def __init__(self, config: Config, stage: Stage) -> None:
+        """Show `stage.sections` of `config`."""
+        self._config, self._stage = config, stage
+
+    def __getattr__(self, name: str) -> Any:
+        """Return a section, or `section(…)` itself."""
+        if name != "section" and name not in self._stage.sections:
+            raise AttributeError(f"stage {self._stage.name} reads config.{name}, which its row in STAGES does not declare")
+        return getattr(self._config, name)
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """What a manifest must say for its folder to be what would be made now."""
+
+    takes: dict[str, str]
+    config: dict[str, Any]
+    code: str
+
+    def differences(self, manifest: Manifest) -> list[str]:
+        """Return why a finished folder is out of date, most telling first; empty when it is not."""
+        before, now_ = flatten(manifest.config), flatten(self.config)
+        keys = [key for key in {**before, **now_} if before.get(key) != now_.get(key)]
+        reasons = [f"{key} was {before.get(key)}, is {now_.get(key)}" for key in keys]
+        reasons += [f"{name} changed" for name in {**manifest.takes, **self.takes} if manifest.takes.get(name) != self.takes.get(name)]
+        return reasons + (["its code changed"] if manifest.code != self.code else [])
+
+
+class Runner:
+    """Makes what a stage needs, within one run; `run` None is for `prepare`, which belongs to no run."""
+
+    def __init__(self, config: Config, console: Console, choice: Choice | None) -> None:
+        """Work on the chosen run and tell `console` about it."""
+        self._config, self._console = config, console
+        self._run: Run | None = choice.run if choice else None
+        self._pinned = choice.pinned if choice else False
+        self._mlflow = MlflowProcess(self._run.journal) if self._run else None
+        self._made: dict[str, Artifact] = {}
+
+    def make(self, kind: type[Artifact]) -> Artifact:
+        """Return a verified artifact of this kind, made or found."""
+        if kind.kind in self._made:
+            return self._made[kind.kind]
+        stage = stage_making(kind)
+        inputs = [self.make(taken) for taken in stage.takes]
+        wanted = self._wanted(stage, inputs)
+        folder = self._folder(stage)
+        with wait_for(folder.parent / ".making") if kind is Prepared else _nothing():
+            found = self._find(stage, kind, folder, wanted)
+            artifact = found or self._make(stage, kind, folder, inputs, wanted)
+        if self._run is not None and kind is Model:
+            point_latest(self._run)
+        self._made[kind.kind] = artifact
+        return artifact
+
+    def close(self) -> None:
+        """Let MLflow store the rest; a failure is one line, since the journal has everything."""
+        if self._mlflow is not None:
+            try:
+                self._mlflow.close()
+            except RuntimeError as error:
+                self._console.line(f"warning: MLflow lacks part of this run: {error}")
+
+    def _find(self, stage: Stage, kind: type[Artifact], folder: Path, wanted: _Wanted) -> Artifact | None:
+        if not (folder / MANIFEST).is_file():
+            return None
+        artifact = kind.open(folder)
+        reasons = wanted.differences(artifact.manifest)
+        if reasons and self._pinned and kind is Model:
+            self._say(stage, f"kept as run {folder.parent.name} has it, though {reasons[0]}", folder)
+        elif reasons:
+            self._say(stage, f"runs again: {'; '.join(reasons[:3])}")
+            return None
+        else:
+            self._say(stage, f"skipped, unchanged since {artifact.manifest.created}", folder)
+        artifact.verify()
+        return artifact
+
+    def _make(self, stage: Stage, kind: type[Artifact], folder: Path, inputs: list[Artifact], wanted: _Wanted) -> Artifact:
+        started = time.perf_counter()
+        with partial_folder(folder) as out:
+            outcome = self._run_stage(stage, inputs, out)
+            manifest = Manifest(
+                stage=stage.name,
+                takes=wanted.takes,
+                makes=records_of(out),
+                config=wanted.config,
+                code=wanted.code,
+                seed=self._config.seed,
+                device=outcome.device,
+                versions=versions(),
+                git=git_state(Path()),
+                created=now(),
+                seconds=round(time.perf_counter() - started, 3),
+                metrics=outcome.metrics,
+                notes=outcome.notes,
+            )
+            write_manifest(out, manifest)
+        self._say(stage, outcome.summary, folder, seconds=manifest.seconds)
+        self._finished(stage, folder, manifest)
+        return kind.open(folder)
+
+    def _run_stage(self, stage: Stage, inputs: list[Artifact], out: Path) -> Outcome:
+        tracker = self._tracker(stage, out)
+        tracker.event("stage_started")
+        tracker.params(flatten({name: self._config.section(name) for name in stage.sections}))
+        try:
+            return stage.run(Scoped(self._config, stage), *inputs, out=out, tracker=tracker)
+        except KeyboardInterrupt:
+            tracker.event("stage_interrupted")
+            raise
+        except Exception as error:
+            reason = error.lines[0] if isinstance(error, SlipwayError) else f"{type(error).__name__}: {error}"
+            tracker.event("stage_failed", reason=reason)
+            raise
+        finally:
+            tracker.close()
+
+    def _finished(self, stage: Stage, folder: Path, manifest: Manifest) -> None:
+        tracker = self._tracker(stage, None)
+        tracker.files(folder)
+        tracker.event("stage_finished", seconds=manifest.seconds, digest=manifest.digest)
+        tracker.close()
+
+    def _tracker(self, stage: Stage, out: Path | None) -> Tracker:
+        projections: list[Projection] = []
+        if self._run is not None and self._mlflow is not None:
+            projections += [Journal(self._run.journal), _Shared(self._mlflow)]
+            projections += [TensorBoard(out / "tensorboard")] if out else []
+        projections.append(_Shared(self._console))
+        return Tracker(stage.name, projections, warn=lambda line: self._console.line(f"warning: {line}"))
+
+    def _wanted(self, stage: Stage, inputs: list[Artifact]) -> _Wanted:
+        takes = {artifact.kind: artifact.digest for artifact in inputs}
+        if stage.makes is Model:
+            takes |= external_files(self._config)
+        return _Wanted(takes, {name: self._config.section(name) for name in stage.sections}, code_digest(stage.code))
+
+    def _folder(self, stage: Stage) -> Path:
+        if stage.makes is not Prepared:
+            assert self._run is not None
+            return self._run.folder / stage.name
+        wanted = self._wanted(stage, [])
+        return PREPARED_ROOT / f"{self._config.name}-{sha256_of(repr((wanted.config, wanted.code)).encode())[:8]}"
+
+    def _say(self, stage: Stage, text: str, folder: Path | None = None, *, seconds: float | None = None) -> None:
+        took = f"{seconds:.1f} s" if seconds is not None else ""
+        self._console.close()
+        self._console.line(f"{stage.name:<9}{took:>8}  {text}" + (f"  -> {folder}" if folder else ""))
+
+
+class _Shared:
+    """A projection that outlives one stage's tracker."""
+
+    def __init__(self, projection: Projection) -> None:
+        self.name, self.show = projection.name, projection.show
+
+    def close(self) -> None:
+        """Leave the projection open."""
+
+
+@contextmanager
+def _nothing() -> Iterator[None]:
+    yield

@@ -1,0 +1,68 @@
+"""evaluate: Prepared + Model -> Evaluation."""
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from pipeline.artifacts import Evaluation, Model, Prepared
+from pipeline.config import Config
+from pipeline.metrics.intervals import as_json
+from pipeline.metrics.score import confusion_matrix, per_class, score
+from pipeline.reporting.figures import confusion_figure, residual_figure
+from pipeline.stages import Outcome
+from pipeline.tracking import Tracker
+from pipeline.training.deployed import answers, deployable_of
+from serving.files import write_atomic
+
+
+def run(config: Config, prepared: Prepared, model: Model, *, out: Path, tracker: Tracker) -> Outcome:
+    """Score the model on `evaluate.split`, through the same module that is exported."""
+    section, schema = config.evaluate, prepared.schema
+    reads = _record_read(prepared, model) if section.split == "test" else None
+    inputs, targets = prepared.split(section.split)
+    given = answers(deployable_of(prepared, model), inputs)
+
+    scored = score(given, targets, schema, confidence=section.confidence, resamples=section.resamples, seed=config.seed)
+    result: dict[str, Any] = {
+        "split": section.split,
+        "rows": len(targets),
+        "confidence": section.confidence,
+        "metrics": as_json(scored),
+    }
+    if schema.task == "classification":
+        matrix = confusion_matrix(given, targets, schema.outputs)
+        result["per_class"] = per_class(matrix, schema.classes, confidence=section.confidence)
+        result["confusion_matrix"] = matrix.tolist()
+        confusion_figure(out / "confusion.png", matrix, schema.classes, title=f"{section.split} split, {len(targets)} rows")
+    else:
+        residual_figure(out / "residuals.png", given[:, 0], targets, target=schema.target, title=f"{section.split}, {len(targets)} rows")
+    if reads is not None:
+        result["test_reads"] = {"count": reads, "allowed": section.test_reads, "exceeded": reads > section.test_reads}
+        tracker.event("test_split_read", count=reads)
+    write_atomic(out / Evaluation.METRICS, msgspec.json.format(msgspec.json.encode(result), indent=2))
+
+    metrics = {f"{section.split}/{name}": interval.value for name, interval in scored.items()}
+    tracker.metrics(metrics)
+    head = scored[schema.headline]
+    summary = f"{section.split} {schema.headline} {head.value:.4g} [{head.low:.4g}, {head.high:.4g}] on {len(targets)} rows"
+    if reads is not None and reads > section.test_reads:
+        summary += f"; read {reads} of the same test split, so the number grows optimistic (evaluate.test_reads={section.test_reads})"
+    return Outcome(summary, metrics=metrics | _finite_bounds(scored, section.split))
+
+
+def _record_read(prepared: Prepared, model: Model) -> int:
+    """Append to the ledger of the test split, before it is read, and return the number of reads by all runs so far."""
+    line = {"time": datetime.now(UTC).isoformat(timespec="seconds"), "run": model.folder.parent.name, "model": model.digest}
+    with prepared.test_reads.open("a+", encoding="utf-8") as ledger:
+        ledger.write(json.dumps(line) + "\n")
+        ledger.seek(0)
+        return sum(1 for _ in ledger)
+
+
+def _finite_bounds(scored: dict[str, Any], split: str) -> dict[str, float]:
+    bounds = {f"{split}/{name}.{side}": getattr(value, side) for name, value in scored.items() for side in ("low", "high")}
+    return {name: bound for name, bound in bounds.items() if np.isfinite(bound)}

@@ -1,0 +1,131 @@
+"""train: Prepared -> Model."""
+
+import json
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from pipeline.artifacts import Model, Prepared, Split
+from pipeline.config import Config
+from pipeline.config.sections import CustomConfig
+from pipeline.errors import UserError
+from pipeline.models.deployable import Deployable
+from pipeline.models.registry import Architecture, build
+from pipeline.reporting.figures import curves_figure
+from pipeline.stages import Outcome
+from pipeline.tracking import Tracker
+from pipeline.training import FitState, fit
+from pipeline.training.batches import Batches
+from pipeline.training.checkpoint import Checkpoints
+from pipeline.training.early_stopping import EarlyStopping
+from pipeline.training.hooks import Hook
+from pipeline.training.objective import objective_for
+from pipeline.training.optimizers import build_optimizer, build_schedule
+from pipeline.training.setup import choose_device, make_reproducible
+from serving.files import write_atomic
+
+_VALIDATION_ROWS = 1024  # in one forward pass
+
+
+class _Report(Hook):
+    """Writes an epoch's numbers into the history and to the tracker."""
+
+    def __init__(self, history: Path, tracker: Tracker) -> None:
+        self._history, self._tracker = history, tracker
+
+    def on_epoch_end(self, state: FitState) -> None:
+        numbers = state.history[-1]
+        with self._history.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(numbers) + "\n")
+        self._tracker.metrics({name: value for name, value in numbers.items() if name != "epoch"}, step=state.epoch)
+
+
+def run(config: Config, prepared: Prepared, *, out: Path, tracker: Tracker) -> Outcome:
+    """Train `model` on the train rows and keep the epoch that is best on the validation rows."""
+    section = config.train
+    device = choose_device(section.device)
+    make_reproducible(seed=config.seed, threads=section.threads)
+    schema = prepared.schema
+    source = _custom_source(config, out)
+    arguments = config.section("model")
+    architecture = Architecture(arguments.pop("name"), schema.shape, schema.outputs, _kept(arguments))
+    net = build(architecture, source=source).to(device)
+    deployable = Deployable(net, task=schema.task, statistics=prepared.statistics).to(device)
+
+    train = _batches(prepared, "train", deployable, section.batch_size, device)
+    validation = _batches(prepared, "validation", deployable, _VALIDATION_ROWS, device)
+    _check_output(net, train.inputs[:2], architecture)
+    optimizer = build_optimizer(net, section.optimizer, lr=section.lr)
+    early = section.early_stopping
+    stopping = EarlyStopping(early.monitor, patience=early.patience, min_delta=early.min_delta)
+    checkpoints = Checkpoints(out, architecture, stopping, every_s=section.checkpoint_every_s)
+
+    parameters = sum(p.numel() for p in net.parameters())
+    tracker.event("work_started", steps=section.epochs, parameters=parameters, device=str(device))
+    state = fit(
+        net,
+        train,
+        validation,
+        objective_for(schema, deployable),
+        optimizer,
+        build_schedule(optimizer, section.schedule, epochs=section.epochs, monitor=early.monitor),
+        epochs=section.epochs,
+        seed=config.seed,
+        clip_norm=section.clip_norm,
+        hooks=[stopping, _Report(out / Model.HISTORY, tracker), checkpoints],
+    )
+    tracker.event("training_ended", reason=state.stop, epochs=state.epoch, best_epoch=stopping.best_epoch)
+    return _outcome(state, stopping, out, device=device, parameters=parameters, metric=schema.headline)
+
+
+def _outcome(
+    state: FitState, stopping: EarlyStopping, out: Path, *, device: torch.device, parameters: int, metric: str
+) -> Outcome:
+    best = state.history[stopping.best_epoch - 1]
+    (out / "plots").mkdir()
+    title = f"{parameters:,} parameters, stopped by {state.stop} after epoch {state.epoch}"
+    curves_figure(out / "plots" / "curves.png", state.history, metric=metric, best_epoch=stopping.best_epoch, title=title)
+    summary = (
+        f"best {stopping.monitor} {stopping.best_value:.4g}, val/{metric} {best[f'val/{metric}']:.4g} "
+        f"at epoch {stopping.best_epoch} of {state.epoch} ({state.stop})"
+    )
+    metrics = {name: value for name, value in best.items() if "/" in name}
+    notes = {"stop_reason": state.stop, "best_epoch": stopping.best_epoch, "epochs": state.epoch, "parameters": parameters}
+    return Outcome(summary, metrics=metrics, device=str(device), notes=notes)
+
+
+def _batches(prepared: Prepared, split: Split, deployable: Deployable, batch_size: int, device: torch.device) -> Batches:
+    inputs, targets = prepared.split(split)
+    with torch.no_grad():  # normalized once, by the very module that is exported
+        normalized: Tensor = deployable.normalize(torch.from_numpy(inputs).to(device))
+    return Batches(normalized, torch.from_numpy(targets).to(device), batch_size)
+
+
+def _custom_source(config: Config, out: Path) -> bytes | None:
+    """Copy a custom model's file into the run, so that the run is whole without it."""
+    if not isinstance(config.model, CustomConfig):
+        return None
+    source = Path(config.model.file).read_bytes()
+    write_atomic(out / Model.SOURCE, source)
+    return source
+
+
+def _kept(arguments: dict[str, object]) -> dict[str, object]:
+    arguments.pop("file", None)  # its content is in the run
+    return arguments
+
+
+def _check_output(net: torch.nn.Module, inputs: Tensor, architecture: Architecture) -> None:
+    """Raise UserError when a network does not return (batch, outputs): only a custom one can do that."""
+    expected = (len(inputs), architecture.outputs)
+    net.eval()
+    try:
+        with torch.no_grad():
+            found = tuple(net(inputs).shape)
+    except Exception as error:
+        if architecture.name != "custom":
+            raise
+        raise UserError(f"model: forward() fails on rows of shape {architecture.input_shape}: {str(error).splitlines()[0]}") from error
+    if found != expected:
+        raise UserError(f"model: forward() of 2 rows must return the shape {expected}, it returns {found}")

@@ -1,0 +1,27 @@
+"""A trained Model as the module that is evaluated and exported."""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from pipeline.artifacts import Model, Prepared
+from pipeline.models.deployable import Deployable
+from pipeline.training.checkpoint import load
+
+_ROWS = 512  # in one forward pass
+
+
+def deployable_of(prepared: Prepared, model: Model) -> Deployable:
+    """Join the best checkpoint with the statistics of its train rows, in eval mode, on the CPU."""
+    source = model.read(Model.SOURCE) if Model.SOURCE in model.manifest.makes else None
+    net = load(model.read(Model.BEST), source=source)
+    deployable = Deployable(net, task=prepared.schema.task, statistics=prepared.statistics)
+    return deployable.eval()
+
+
+def answers(deployable: Deployable, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the model's answers: (rows, *shape) raw -> (rows, outputs)."""
+    with torch.inference_mode():
+        parts = [deployable(part) for part in torch.from_numpy(inputs).split(_ROWS)]
+    found: NDArray[np.float32] = torch.cat(parts).numpy()
+    return found
