@@ -1,7 +1,7 @@
 """Typed handles on finished folders: what one stage makes and another takes.
 
-    prepared = Prepared.open(folder)              # refuses a folder without a manifest
-    inputs, targets = prepared.split("train")     # bytes are checked against the manifest before numpy sees them
+prepared = Prepared.open(folder)              # refuses a folder without a manifest
+inputs, targets = prepared.split("train")     # bytes are checked against the manifest before numpy sees them
 """
 
 import io
@@ -45,7 +45,9 @@ class Artifact:
     def read(self, name: str) -> bytes:
         """Return the verified bytes of one file."""
         if name not in self.manifest.makes:
-            raise UserError(f"{self.folder}: the manifest lists no {name}; delete the folder and run `{self.manifest.stage}` again")
+            raise UserError(
+                f"{self.folder}: the manifest lists no {name}; delete the folder and run `{self.manifest.stage}` again"
+            )
         return read_verified(self.folder / name, self.manifest.makes[name])
 
     def read_json(self, name: str) -> Any:
@@ -76,7 +78,7 @@ class Prepared(Artifact):
         return statistics
 
     def split(self, split: Split) -> tuple[NDArray[np.float32], NDArray[Any]]:
-        """Return inputs (rows, *shape) float32, and targets (rows,): int64 class indices, or float32 values in the target's unit."""
+        """Return inputs (rows, *shape) float32, raw, and targets (rows,): int64 classes or float32 values."""
         return self._array(f"{split}.inputs.npy"), self._array(f"{split}.targets.npy")
 
     @property

@@ -31,7 +31,7 @@ _TRAINING = chain(stage_making(Model))
 
 @dataclass(frozen=True)
 class Choice:
-    """A run, the config to work with, and whether the user named the run, so that nothing in it is made anew behind his back."""
+    """A run, the config to work with, and whether the user named the run: then its training is never made anew."""
 
     run: Run
     config: Config
@@ -39,7 +39,7 @@ class Choice:
 
 
 def choose(stage: Stage, file: Path | None, words: Sequence[str], run_name: str, *, root: Path) -> Choice:
-    """Return the run for a stage, made when there is none; raise ConfigError or UserError when the request contradicts itself."""
+    """Return the run for a stage, made when there is none; raise UserError when the request contradicts the run."""
     asked = dict(word.partition("=")[::2] for word in words)
     if run_name != LATEST:
         return _named(stage, asked, words, run_name, root)
@@ -106,7 +106,9 @@ def _kept_words(stage: Stage, words: Words) -> dict[str, str]:
 
 
 def _upstream(stage: Stage) -> set[str]:
-    return {name for before in chain(stage)[:-1] for name in before.sections} - set(stage.sections if stage in _TRAINING else ())
+    return {name for before in chain(stage)[:-1] for name in before.sections} - set(
+        stage.sections if stage in _TRAINING else ()
+    )
 
 
 def _as_words(words: Words) -> list[str]:

@@ -65,7 +65,12 @@ def _run_stage(options: argparse.Namespace) -> int:
     if stage.makes is None:
         from pipeline.runner import Scoped
 
-        artifacts = [kind.open(choice.run.folder / stage_of.name) for kind in stage.takes for stage_of in STAGES if stage_of.makes is kind]
+        artifacts = [
+            kind.open(choice.run.folder / stage_of.name)
+            for kind in stage.takes
+            for stage_of in STAGES
+            if stage_of.makes is kind
+        ]
         stage.run(Scoped(choice.config, stage), *artifacts)
     return code
 
@@ -109,7 +114,7 @@ def _sync(options: argparse.Namespace) -> int:
     return 0
 
 
-def _mlflow_ui(options: argparse.Namespace) -> int:
+def _mlflow_ui(_: argparse.Namespace) -> int:
     from pipeline.tracking.mlflow import ui_command
 
     settings = load_section(MlflowSettings, MLFLOW_FILE)

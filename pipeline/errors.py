@@ -7,7 +7,8 @@
     ├── GateRefused         3   a proof failed: parity, a budget, a promotion
     └── NonFiniteLoss       4   training became NaN or infinite
 
-A digest that does not match is `serving.errors.CorruptFile` and ends with 2 as well. Anything else is our bug: 1, with a traceback.
+A digest that does not match is `serving.errors.CorruptFile` and ends with 2 as well. Anything else is our bug: exit code 1,
+with a traceback.
 """
 
 from collections.abc import Sequence

@@ -49,7 +49,9 @@ def read_manifest(folder: Path) -> Manifest:
     try:
         return msgspec.json.decode(path.read_bytes(), type=Manifest)
     except FileNotFoundError as error:
-        raise UserError(f"{folder}: no {MANIFEST}, so nothing complete is here; delete the folder and run the stage again") from error
+        raise UserError(
+            f"{folder}: no {MANIFEST}, so nothing complete is here; delete the folder and run the stage again"
+        ) from error
     except msgspec.DecodeError as error:
         raise UserError(f"{path}: damaged ({error}); delete {folder} and run the stage again") from error
 

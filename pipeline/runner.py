@@ -1,4 +1,4 @@
-"""Makes artifacts: runs the stages that are missing or out of date, skips the others, and says which and why in one line each."""
+"""Makes artifacts: runs stages that are missing or out of date, skips the others, and says so in one line each."""
 
 import time
 from collections.abc import Iterator
@@ -51,7 +51,9 @@ class _Wanted:
         before, now_ = flatten(manifest.config), flatten(self.config)
         keys = [key for key in {**before, **now_} if before.get(key) != now_.get(key)]
         reasons = [f"{key} was {before.get(key)}, is {now_.get(key)}" for key in keys]
-        reasons += [f"{name} changed" for name in {**manifest.takes, **self.takes} if manifest.takes.get(name) != self.takes.get(name)]
+        reasons += [
+            f"{name} changed" for name in {**manifest.takes, **self.takes} if manifest.takes.get(name) != self.takes.get(name)
+        ]
         return reasons + (["its code changed"] if manifest.code != self.code else [])
 
 

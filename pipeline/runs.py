@@ -1,10 +1,10 @@
 """Run folders: `runs/<utc-time>-<config>-<hash6>/`, one for each configuration that was trained.
 
-    run.json      what was asked for, so that a later command can continue
-    config.yaml   every key, resolved
-    journal.jsonl every metric and event (pipeline.tracking)
-    <stage>/      complete, or absent; `<stage>.partial/` while it is being made
-    latest        in `runs/`: a link to the run that the last command worked on
+run.json      what was asked for, so that a later command can continue
+config.yaml   every key, resolved
+journal.jsonl every metric and event (pipeline.tracking)
+<stage>/      complete, or absent; `<stage>.partial/` while it is being made
+latest        in `runs/`: a link to the run that the last command worked on
 """
 
 import fcntl
@@ -29,8 +29,8 @@ LATEST = "latest"
 class Request(msgspec.Struct, frozen=True):
     """What a run was asked for.
 
-    `identity`: digest of everything that its training depends on. `config`: every key, resolved. `words`: the keys that were set
-    on the command line, with their text.
+    `identity`: digest of everything that its training depends on. `config`: every key, resolved. `words`: the keys that were
+    set on the command line, with their text.
     """
 
     config_file: str
@@ -108,7 +108,9 @@ def named_run(root: Path, name: str) -> Run:
     """Return the run with this id; `latest` is the one that the last command worked on."""
     if not (root / name / "run.json").is_file():
         known = [run.id for run in all_runs(root)][:5]
-        raise UserError(f"--run {name}: there is no such run below {root}/" + (f"; the newest are {', '.join(known)}" if known else ""))
+        raise UserError(
+            f"--run {name}: there is no such run below {root}/" + (f"; the newest are {', '.join(known)}" if known else "")
+        )
     return Run((root / name).resolve() if name == LATEST else root / name)
 
 
@@ -116,7 +118,7 @@ def all_runs(root: Path) -> Sequence[Run]:
     """Return every run, the one last worked on first, the others from newest to oldest."""
     if not root.is_dir():
         return []
-    latest = os.path.basename(os.readlink(root / LATEST)) if (root / LATEST).is_symlink() else ""
+    latest = (root / LATEST).readlink().name if (root / LATEST).is_symlink() else ""
     folders = [path for path in root.iterdir() if not path.is_symlink() and (path / "run.json").is_file()]
     return [Run(path) for path in sorted(folders, key=lambda path: (path.name == latest, path.name), reverse=True)]
 
@@ -126,7 +128,7 @@ def point_latest(run: Run) -> None:
     temporary = run.folder.parent / f".{LATEST}-{os.getpid()}"
     temporary.unlink(missing_ok=True)
     temporary.symlink_to(run.id)
-    os.replace(temporary, run.folder.parent / LATEST)
+    temporary.replace(run.folder.parent / LATEST)
 
 
 @contextmanager

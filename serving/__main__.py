@@ -50,7 +50,7 @@ def _serve(options: argparse.Namespace) -> None:
         workers=options.workers,
         blocking_threads=options.threads,
         respawn_failed_workers=True,
-        log_level=LogLevels.warning,
+        log_level=LogLevels.error,
     )
     load = partial(_load, options.bundle, options.max_body_mb)
     server.serve(target_loader=load, wrap_loader=False)

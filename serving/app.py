@@ -70,7 +70,9 @@ def _add_routes(app: Flask, service: Service) -> None:
     @app.post("/predict")
     def predict() -> Response:
         if service.unready is not None:
-            return _error(HTTPStatus.SERVICE_UNAVAILABLE, "not_ready", "the model failed its golden requests and does not answer")
+            return _error(
+                HTTPStatus.SERVICE_UNAVAILABLE, "not_ready", "the model failed its golden requests and does not answer"
+            )
         return Response(service.predict(request.get_data(cache=False)), mimetype=_JSON)
 
     @app.get("/healthz")
@@ -128,7 +130,9 @@ def _add_errors(app: Flask) -> None:
     @app.errorhandler(Exception)
     def failed(error: Exception) -> Response:
         _log.exception("request failed", exc_info=error)
-        return _error(HTTPStatus.INTERNAL_SERVER_ERROR, "internal_server_error", "the request failed here; see the service's log")
+        return _error(
+            HTTPStatus.INTERNAL_SERVER_ERROR, "internal_server_error", "the request failed here; see the service's log"
+        )
 
 
 def _error(status: HTTPStatus, code: str, message: str, *, field: str | None = None) -> Response:

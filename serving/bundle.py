@@ -126,7 +126,9 @@ def _read_description(folder: Path) -> Description:
     try:
         version = msgspec.json.decode(payload, type=dict[str, Any]).get("format_version")
         if version != FORMAT_VERSION:
-            raise BundleError(f"{path}: format_version is {version!r}, this service reads {FORMAT_VERSION}; use a matching service")
+            raise BundleError(
+                f"{path}: format_version is {version!r}, this service reads {FORMAT_VERSION}; use a matching service"
+            )
         return msgspec.json.decode(payload, type=Description)
     except msgspec.DecodeError as error:
         raise BundleError(f"{path}: {error}; export the run again") from error

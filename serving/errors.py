@@ -1,9 +1,9 @@
 """What can go wrong on the way from a folder to an answer.
 
-    ServingError
-    ├── CorruptFile      a file's bytes are not the bytes whose digest was written down
-    ├── BundleError      a bundle that is not whole, not ours, or does not chain
-    └── InvalidInput     a request that the schema refuses; carries the path of the offending field
+ServingError
+├── CorruptFile      a file's bytes are not the bytes whose digest was written down
+├── BundleError      a bundle that is not whole, not ours, or does not chain
+└── InvalidInput     a request that the schema refuses; carries the path of the offending field
 """
 
 from pathlib import Path
@@ -31,7 +31,7 @@ class BundleError(ServingError):
 class InvalidInput(ServingError):
     """Raised when a request does not fit the schema.
 
-    `field` is the path of the offending value, such as `inputs[3][0]` or `records[2].age`; None when the whole body is at fault.
+    `field` is the path of the offending value, such as `inputs[3][0]` or `records[2].age`; None: the whole body is at fault.
     """
 
     def __init__(self, message: str, *, field: str | None = None) -> None:

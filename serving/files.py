@@ -63,7 +63,7 @@ def write_atomic(path: Path, payload: bytes) -> FileRecord:
             file.write(payload)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, path)
+        Path(temporary).replace(path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise

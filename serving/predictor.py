@@ -1,8 +1,8 @@
 """The one class that answers: parity is proven through it, a benchmark times it, the service calls it.
 
-    predictor = Predictor(bundle.artifact(), schema=schema, runtime="onnxruntime")
-    outputs = predictor.predict(rows)              # (batch, *schema.shape) -> (batch, outputs)
-    predictions = predictor.answers(outputs)       # [{"label": "3", "score": 0.98, "probabilities": {…}}, …]
+predictor = Predictor(bundle.artifact(), schema=schema, runtime="onnxruntime")
+outputs = predictor.predict(rows)              # (batch, *schema.shape) -> (batch, outputs)
+predictions = predictor.answers(outputs)       # [{"label": "3", "score": 0.98, "probabilities": {…}}, …]
 """
 
 from typing import Any

@@ -49,7 +49,9 @@ def _torchscript(artifact: bytes, threads: int) -> Run:
     try:
         import torch
     except ImportError as error:
-        raise BundleError("this bundle holds TorchScript and torch is not installed: pip install torch, or export ONNX") from error
+        raise BundleError(
+            "this bundle holds TorchScript and torch is not installed: pip install torch, or export ONNX"
+        ) from error
     torch.set_num_threads(threads)
     with warnings.catch_warnings():
         # TorchScript is deprecated as a whole; the format stays offered as long as torch can load it (docs/decisions.md).

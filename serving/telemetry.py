@@ -32,7 +32,9 @@ class Telemetry:
         )
         self.rows = Counter("slipway_rows", "Rows predicted.", registry=registry)
         self.ready = Gauge("slipway_ready", "1 once golden requests passed.", registry=registry, multiprocess_mode="livemin")
-        info = Gauge("slipway_model_info", "The model that answers.", list(model), registry=registry, multiprocess_mode="livemax")
+        info = Gauge(
+            "slipway_model_info", "The model that answers.", list(model), registry=registry, multiprocess_mode="livemax"
+        )
         info.labels(**model).set(1)
 
     def text(self) -> bytes:

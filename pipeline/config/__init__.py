@@ -1,7 +1,7 @@
 """Configuration: what can be set (`sections`), and how files and the command line become one checked object (`load`).
 
-    config = load(Path("configs/digits.yaml"), ["train.epochs=3"])
-    config.train.epochs
+config = load(Path("configs/digits.yaml"), ["train.epochs=3"])
+config.train.epochs
 """
 
 from pipeline.config.load import load, load_section

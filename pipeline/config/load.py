@@ -55,8 +55,8 @@ def check(kind: type[S], source: Source, faults: list[Fault]) -> S:
 
 
 def _details(error: ValidationError) -> list[dict[str, Any]]:
-    details = [dict(detail) for detail in error.errors(include_url=False)]
-    paths = [detail["loc"] for detail in details]
+    details: list[dict[str, Any]] = [{**detail} for detail in error.errors(include_url=False)]
+    paths: list[tuple[Any, ...]] = [detail["loc"] for detail in details]
     # A list that is too short because its items are wrong is no second fault.
     return [d for d in details if not (d["type"] == "too_short" and any(p[:-1] == d["loc"] and p != d["loc"] for p in paths))]
 

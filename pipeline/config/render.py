@@ -77,7 +77,9 @@ def _other_choices(field: FieldInfo) -> list[str]:
     """Show the models that are not the default, as comments."""
     lines: list[str] = []
     for kind in get_args(field.annotation)[1:]:
-        section = CustomConfig.model_construct(file="my_model.py", class_name="Net", args={}) if kind is CustomConfig else kind()
+        section = (
+            CustomConfig.model_construct(file="my_model.py", class_name="Net", args={}) if kind is CustomConfig else kind()
+        )
         comment = (kind.__doc__ or "").strip().splitlines()[0]
         lines += [f"# model:  # {comment}", *("# " + line for line in _lines(kind, section, "  "))]
     return lines

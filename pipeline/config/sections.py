@@ -65,7 +65,9 @@ class CnnConfig(Section):
     """Convolutions with batch normalization, for images."""
 
     name: Literal["cnn"] = "cnn"
-    channels: tuple[Positive, ...] = _list((32, 64), "channels of each block of two convolutions; each but the last halves the image")
+    channels: tuple[Positive, ...] = _list(
+        (32, 64), "channels of each block of two convolutions; each but the last halves the image"
+    )
     hidden: Positive = Field(128, description="width of the layer before the output")
     dropout: float = Field(0.3, ge=0, lt=1, description="share of hidden units zeroed in training")
 
@@ -108,10 +110,14 @@ class OptimizerConfig(Section):
 class ScheduleConfig(Section):
     """How the learning rate changes, once an epoch."""
 
-    name: Literal["constant", "step", "cosine", "plateau"] = Field("cosine", description="cosine falls to min_lr over train.epochs")
+    name: Literal["constant", "step", "cosine", "plateau"] = Field(
+        "cosine", description="cosine falls to min_lr over train.epochs"
+    )
     step_epochs: Positive = Field(10, description="step: epochs between two drops")
     factor: Fraction = Field(0.1, description="step and plateau: what the learning rate is multiplied by at a drop")
-    plateau_patience: int = Field(5, ge=0, description="plateau: epochs without improvement of early_stopping.monitor before a drop")
+    plateau_patience: int = Field(
+        5, ge=0, description="plateau: epochs without improvement of early_stopping.monitor before a drop"
+    )
     min_lr: float = Field(0.0, ge=0, description="cosine and plateau: the lowest learning rate")
 
 
@@ -129,13 +135,17 @@ class TrainConfig(Section):
     epochs: Positive = Field(60, description="at most; early stopping may end sooner")
     batch_size: Positive = Field(32, description="rows in a step")
     lr: float = Field(1e-3, gt=0, description="learning rate at the start")
-    optimizer: OptimizerConfig = Field(default_factory=OptimizerConfig)
-    schedule: ScheduleConfig = Field(default_factory=ScheduleConfig)
-    early_stopping: EarlyStoppingConfig = Field(default_factory=EarlyStoppingConfig)
+    optimizer: OptimizerConfig = OptimizerConfig()
+    schedule: ScheduleConfig = ScheduleConfig()
+    early_stopping: EarlyStoppingConfig = EarlyStoppingConfig()
     clip_norm: float | None = Field(None, gt=0, description="scale a step's gradient down to this global L2 norm; null: never")
     device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="auto: cuda, else mps, else cpu")
-    threads: Positive | None = Field(1, description="CPU threads of torch; small nets are fastest on one; null: torch's own choice")
-    checkpoint_every_s: float = Field(10.0, ge=0, description="seconds between two writes of a checkpoint; 0: after every epoch")
+    threads: Positive | None = Field(
+        1, description="CPU threads of torch; small nets are fastest on one; null: torch's own choice"
+    )
+    checkpoint_every_s: float = Field(
+        10.0, ge=0, description="seconds between two writes of a checkpoint; 0: after every epoch"
+    )
 
 
 class EvaluateConfig(Section):
@@ -182,13 +192,13 @@ class Config(Section):
 
     name: str = Field("run", pattern=r"^[A-Za-z0-9_-]{1,40}$", description="names runs and data; default: the file's name")
     seed: int = Field(0, ge=0, description="of weights, shuffling and dropout")
-    data: DataConfig = Field(default_factory=DataConfig)
-    prepare: PrepareConfig = Field(default_factory=PrepareConfig)
-    model: ModelConfig = Field(default_factory=MlpConfig)
-    train: TrainConfig = Field(default_factory=TrainConfig)
-    evaluate: EvaluateConfig = Field(default_factory=EvaluateConfig)
-    export: ExportConfig = Field(default_factory=ExportConfig)
-    serve: ServeConfig = Field(default_factory=ServeConfig)
+    data: DataConfig = DataConfig()
+    prepare: PrepareConfig = PrepareConfig()
+    model: ModelConfig = MlpConfig()
+    train: TrainConfig = TrainConfig()
+    evaluate: EvaluateConfig = EvaluateConfig()
+    export: ExportConfig = ExportConfig()
+    serve: ServeConfig = ServeConfig()
 
     def section(self, name: str) -> Any:
         """Return a section, or a top-level key, as plain JSON-ready values."""
@@ -214,5 +224,5 @@ class MlflowSettings(Section):
     tracking_uri: str = Field("sqlite:///mlflow.db", min_length=1, description="store of runs")
     experiment: str = Field("slipway", min_length=1, description="experiment's name")
     artifact_location: str = Field("mlartifacts", min_length=1, description="folder or URI of logged files")
-    model_registry: RegistryConfig = Field(default_factory=RegistryConfig)
-    ui: UiConfig = Field(default_factory=UiConfig)
+    model_registry: RegistryConfig = RegistryConfig()
+    ui: UiConfig = UiConfig()

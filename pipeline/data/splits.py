@@ -45,11 +45,14 @@ def split_rows(
 
 def _quantile_of(values: NDArray[Any]) -> NDArray[np.int64]:
     edges = np.quantile(values, np.linspace(0, 1, _QUANTILES + 1)[1:-1])
-    return np.digitize(values, edges)
+    groups: NDArray[np.int64] = np.digitize(values, edges)
+    return groups
 
 
 def _check_strata(strata: NDArray[Any], classification: bool) -> None:
     values, counts = np.unique(strata, return_counts=True)
     if classification and counts.min() < 3:
         rare = values[counts.argmin()]
-        raise DataError(f"prepare: class {rare} has {counts.min()} distinct row(s); each of the three splits needs one, so at least 3")
+        raise DataError(
+            f"prepare: class {rare} has {counts.min()} distinct row(s); each of the three splits needs one, so at least 3"
+        )

@@ -1,6 +1,6 @@
 """Normalization as numbers: fitted on train rows, stored as JSON, applied inside the exported graph.
 
-    normalized = (raw - shift) / scale
+normalized = (raw - shift) / scale
 """
 
 from typing import Any, Literal

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
+from torch.jit._trace import TracerWarning  # torch.jit has it under the same name, but does not export it
 
 from pipeline.config.sections import Format
 from pipeline.errors import GateRefused
@@ -26,7 +27,7 @@ def export(module: nn.Module, example: Tensor, form: Format) -> bytes:
         with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")
             # A tracer takes one branch of an `if` on data for the only one; as an error, it is refused instead.
-            warnings.simplefilter("error", torch.jit.TracerWarning)
+            warnings.simplefilter("error", TracerWarning)
             return _EXPORTERS[form](module, example)
     except Exception as error:  # exporters raise what they like, on models that users wrote
         reason = next((line for line in str(error).strip().splitlines() if line.strip()), type(error).__name__)
@@ -47,9 +48,7 @@ def _onnx(module: nn.Module, example: Tensor) -> bytes:
         verbose=False,
     )
     assert program is not None
-    buffer = io.BytesIO()
-    program.save(buffer, external_data=False)
-    payload = buffer.getvalue()
+    payload: bytes = program.model_proto.SerializeToString()
     onnx.checker.check_model(payload, full_check=True)
     return payload
 

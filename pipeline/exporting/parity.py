@@ -1,5 +1,7 @@
-"""The proof that an artifact answers like the model that was evaluated: every validation row, several batch sizes, through the
-Predictor that will serve it."""
+"""The proof that an artifact answers like the model that was evaluated.
+
+On every validation row, at several batch sizes, through the Predictor that will serve it.
+"""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -70,8 +72,9 @@ def refusal(name: str, parity: Parity) -> str:
     worst = parity.worst
     agreement = f", argmax agreement {parity.argmax_agreement:.4f}" if parity.argmax_agreement is not None else ""
     return (
-        f"export: {name} does not answer like the model: largest difference {parity.max_abs_diff:.3g}{agreement}; validation row "
-        f"{worst.row} at batch size {worst.batch_size}: model {_shown(worst.model)}, artifact {_shown(worst.artifact)}; "
+        f"export: {name} does not answer like the model: largest difference {parity.max_abs_diff:.3g}{agreement}; "
+        f"validation row {worst.row} at batch size {worst.batch_size}: "
+        f"model {_shown(worst.model)}, artifact {_shown(worst.artifact)}; "
         f"allowed: {parity.atol:g} + {parity.rtol:g} of the answer (export.atol, export.rtol)"
     )
 

@@ -39,4 +39,9 @@ def _distribution(values: NDArray[np.float32]) -> dict[str, Any]:
     if edges.size == 1:  # a constant
         edges = np.array([edges[0], edges[0]])
     counts, _ = np.histogram(values, bins=edges)
-    return {"mean": float(values.mean()), "std": float(values.std()), "edges": edges.tolist(), "shares": (counts / values.size).tolist()}
+    return {
+        "mean": float(values.mean()),
+        "std": float(values.std()),
+        "edges": edges.tolist(),
+        "shares": (counts / values.size).tolist(),
+    }

@@ -1,4 +1,4 @@
-"""One way to score answers, whoever gave them: the PyTorch model in `evaluate`, an artifact behind the Predictor in `export`."""
+"""One way to score answers, whoever gave them: the PyTorch model in `evaluate`, an artifact in `export`."""
 
 from typing import Any
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from torch import Tensor
-from torchmetrics import functional as M
+from torchmetrics import functional
 
 LOWER_IS_BETTER = frozenset({"loss", "cross_entropy", "mse", "rmse", "mae", "mape", "max_error", "grad_norm"})
 
@@ -16,22 +16,22 @@ def classification_metrics(predicted: Tensor, targets: Tensor, classes: int) -> 
 
     return {
         "accuracy": float((predicted == targets).double().mean()),
-        "precision": macro(M.classification.multiclass_precision),
-        "recall": macro(M.classification.multiclass_recall),
-        "f1": macro(M.classification.multiclass_f1_score),
+        "precision": macro(functional.classification.multiclass_precision),
+        "recall": macro(functional.classification.multiclass_recall),
+        "f1": macro(functional.classification.multiclass_f1_score),
     }
 
 
 def regression_metrics(predicted: Tensor, targets: Tensor) -> dict[str, float]:
     """Return errors in the target's unit; predicted and targets: (rows,). MAPE is a fraction, 0.1 for 10 %."""
-    mse = float(M.mean_squared_error(predicted, targets))
+    mse = float(functional.mean_squared_error(predicted, targets))
     return {
         "mse": mse,
         "rmse": mse**0.5,
-        "mae": float(M.mean_absolute_error(predicted, targets)),
-        "mape": float(M.mean_absolute_percentage_error(predicted, targets)),
+        "mae": float(functional.mean_absolute_error(predicted, targets)),
+        "mape": float(functional.mean_absolute_percentage_error(predicted, targets)),
         "max_error": float((predicted - targets).abs().max()),
-        "r2": float(M.r2_score(predicted, targets)) if len(targets) > 1 else float("nan"),
+        "r2": float(functional.r2_score(predicted, targets)) if len(targets) > 1 else float("nan"),
     }
 
 

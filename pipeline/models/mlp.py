@@ -1,5 +1,6 @@
 """Fully connected network."""
 
+import itertools
 import math
 from collections.abc import Sequence
 
@@ -14,7 +15,7 @@ class Mlp(nn.Module):
         super().__init__()
         widths = [math.prod(input_shape), *hidden]
         layers: list[nn.Module] = [nn.Flatten()]
-        for before, after in zip(widths, widths[1:], strict=False):
+        for before, after in itertools.pairwise(widths):
             layers += [nn.Linear(before, after), nn.ReLU(), nn.Dropout(dropout)]
         self.layers = nn.Sequential(*layers, nn.Linear(widths[-1], outputs))
 

@@ -1,6 +1,6 @@
 """Models by name: an architecture is a name and JSON arguments, never a pickled module.
 
-    net = build(Architecture("mlp", input_shape=(30,), outputs=2, args={"hidden": [64, 32]}))
+net = build(Architecture("mlp", input_shape=(30,), outputs=2, args={"hidden": [64, 32]}))
 """
 
 import importlib.util

@@ -23,7 +23,9 @@ def confusion_figure(path: Path, matrix: NDArray[np.int64], classes: Sequence[st
     axes.set_yticks(range(len(labels)), labels)
     for (row, column), count in np.ndenumerate(matrix):
         if count:
-            axes.text(column, row, str(count), ha="center", va="center", color="white" if shares[row, column] > 0.5 else "black")
+            axes.text(
+                column, row, str(count), ha="center", va="center", color="white" if shares[row, column] > 0.5 else "black"
+            )
     axes.set_xlabel("predicted class")
     axes.set_ylabel("true class")
     axes.set_title(title)

@@ -1,7 +1,7 @@
 """The pipeline as a table: what each stage takes, makes and may read. `pipeline.runner` does the rest.
 
-    raw ─prepare─▶ Prepared ─train─▶ Model ─┬─ evaluate ─▶ Evaluation
-                                            └─ export ───▶ Exported ─ serve
+raw ─prepare─▶ Prepared ─train─▶ Model ─┬─ evaluate ─▶ Evaluation
+                                        └─ export ───▶ Exported ─ serve
 """
 
 from collections.abc import Callable
@@ -69,7 +69,13 @@ STAGES = (
         takes=(Prepared, Model),
         makes=Evaluation,
         sections=("seed", "evaluate"),
-        code=("pipeline/stages/evaluate.py", "pipeline/reporting", "pipeline/metrics", "pipeline/training/deployed.py", *_MODELS),
+        code=(
+            "pipeline/stages/evaluate.py",
+            "pipeline/reporting",
+            "pipeline/metrics",
+            "pipeline/training/deployed.py",
+            *_MODELS,
+        ),
     ),
     Stage(
         "export",
@@ -77,7 +83,14 @@ STAGES = (
         takes=(Prepared, Model),
         makes=Exported,
         sections=("name", "seed", "export"),
-        code=("pipeline/stages/export.py", "pipeline/exporting", "pipeline/metrics", "pipeline/training/deployed.py", "serving", *_MODELS),
+        code=(
+            "pipeline/stages/export.py",
+            "pipeline/exporting",
+            "pipeline/metrics",
+            "pipeline/training/deployed.py",
+            "serving",
+            *_MODELS,
+        ),
     ),
     Stage("serve", "serve the bundle over HTTP", takes=(Exported,), makes=None, sections=("serve",)),
 )

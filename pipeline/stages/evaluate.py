@@ -39,7 +39,9 @@ def run(config: Config, prepared: Prepared, model: Model, *, out: Path, tracker:
         result["confusion_matrix"] = matrix.tolist()
         confusion_figure(out / "confusion.png", matrix, schema.classes, title=f"{section.split} split, {len(targets)} rows")
     else:
-        residual_figure(out / "residuals.png", given[:, 0], targets, target=schema.target, title=f"{section.split}, {len(targets)} rows")
+        residual_figure(
+            out / "residuals.png", given[:, 0], targets, target=schema.target, title=f"{section.split}, {len(targets)} rows"
+        )
     if reads is not None:
         result["test_reads"] = {"count": reads, "allowed": section.test_reads, "exceeded": reads > section.test_reads}
         tracker.event("test_split_read", count=reads)
@@ -50,7 +52,9 @@ def run(config: Config, prepared: Prepared, model: Model, *, out: Path, tracker:
     head = scored[schema.headline]
     summary = f"{section.split} {schema.headline} {head.value:.4g} [{head.low:.4g}, {head.high:.4g}] on {len(targets)} rows"
     if reads is not None and reads > section.test_reads:
-        summary += f"; read {reads} of the same test split, so the number grows optimistic (evaluate.test_reads={section.test_reads})"
+        summary += (
+            f"; read {reads} of the same test split, so the number grows optimistic (evaluate.test_reads={section.test_reads})"
+        )
     return Outcome(summary, metrics=metrics | _finite_bounds(scored, section.split))
 
 

@@ -55,7 +55,8 @@ def run(config: Config, prepared: Prepared, model: Model, *, out: Path, tracker:
 
     _write_bundle(config, prepared, model, deployable, out, proofs)
     largest = max(proof.max_abs_diff for proof in proofs.values())
-    summary = f"{' and '.join(section.formats)} answer like the model on {len(inputs)} validation rows (largest difference {largest:.2g})"
+    formats = " and ".join(section.formats)
+    summary = f"{formats}: same answers as the model on {len(inputs)} validation rows (largest difference {largest:.2g})"
     return Outcome(summary, metrics={"export/max_abs_diff": largest})
 
 

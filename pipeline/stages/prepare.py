@@ -2,9 +2,11 @@
 
 import io
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from pipeline.artifacts import SPLITS, Prepared
 from pipeline.config import Config
@@ -50,7 +52,7 @@ def run(config: Config, *, out: Path, tracker: Tracker) -> Outcome:
     return Outcome(summary, notes={"rows": counts})
 
 
-def _write_array(path: Path, array: np.ndarray) -> None:  # type: ignore[type-arg]  # rows and targets differ in type
+def _write_array(path: Path, array: NDArray[Any]) -> None:
     buffer = io.BytesIO()
     np.save(buffer, array, allow_pickle=False)
     write_atomic(path, buffer.getvalue())

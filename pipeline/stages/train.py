@@ -126,6 +126,8 @@ def _check_output(net: torch.nn.Module, inputs: Tensor, architecture: Architectu
     except Exception as error:
         if architecture.name != "custom":
             raise
-        raise UserError(f"model: forward() fails on rows of shape {architecture.input_shape}: {str(error).splitlines()[0]}") from error
+        raise UserError(
+            f"model: forward() fails on rows of shape {architecture.input_shape}: {str(error).splitlines()[0]}"
+        ) from error
     if found != expected:
         raise UserError(f"model: forward() of 2 rows must return the shape {expected}, it returns {found}")

@@ -62,7 +62,13 @@ class Console:
         if self._terminal:
             from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-            columns = ("{task.description}", BarColumn(bar_width=24), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.fields[now]}"))
+            columns = (
+                "{task.description}",
+                BarColumn(bar_width=24),
+                MofNCompleteColumn(),
+                TimeRemainingColumn(),
+                TextColumn("{task.fields[now]}"),
+            )
             self._progress = Progress(*columns, transient=True)
             self._task = self._progress.add_task(f"{stage:<8}", total=steps, now="")
             self._progress.start()

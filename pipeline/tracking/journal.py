@@ -1,6 +1,6 @@
 """The journal of a run, and the tracker that feeds it and its projections."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -58,11 +58,13 @@ class Journal:
 class Tracker:
     """What a stage reports to. Without projections it is the null tracker."""
 
-    def __init__(self, stage: str, projections: Sequence[Projection] = (), *, warn: Any = None) -> None:
+    def __init__(
+        self, stage: str, projections: Sequence[Projection] = (), *, warn: Callable[[str], None] | None = None
+    ) -> None:
         """Report as `stage` to `projections`, the journal first; `warn` takes one line when a projection fails."""
         self.stage = stage
         self._projections = list(projections)
-        self._warn = warn or (lambda line: None)
+        self._warn = warn
 
     def params(self, values: Mapping[str, Any]) -> None:
         """Record what the run was set to."""
@@ -92,11 +94,12 @@ class Tracker:
         for projection in list(self._projections):
             self._guarded(projection, lambda projection=projection: projection.show(record))  # type: ignore[misc]
 
-    def _guarded(self, projection: Projection, call: Any) -> None:
+    def _guarded(self, projection: Projection, call: Callable[[], None]) -> None:
         try:
             call()
         except Exception as error:  # whatever a tracking library raises, training goes on
             if projection in self._projections:
                 self._projections.remove(projection)
             reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
-            self._warn(f"{projection.name} failed and is left out from here on: {reason}")
+            if self._warn is not None:
+                self._warn(f"{projection.name} failed and is left out from here on: {reason}")

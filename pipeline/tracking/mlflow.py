@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 RUN_TAG, LINES_TAG = "slipway.run", "slipway.journal_lines"
-_LEFT_OUT = ("tensorboard/",)  # the UI cannot show event files
+_LEFT_OUT = (".npy", "tensorboard/")  # rows are shared and may be large; the UI cannot show event files
 _MOST_AT_ONCE = 1000  # metrics in one call, MLflow's own limit
 _PATIENCE_S = 60.0
 _ENVIRONMENT = {
@@ -47,7 +47,7 @@ class MlflowProcess:
         self._journal = journal
         self._process: subprocess.Popen[bytes] | None = None
 
-    def show(self, record: Record) -> None:
+    def show(self, record: Record) -> None:  # noqa: ARG002  # the process reads the record from the journal
         """Start the process."""
         if self._process is None:
             command = [sys.executable, "-m", "pipeline", "sync", "--run", str(self._journal.parent), "--follow"]
@@ -65,7 +65,9 @@ class MlflowProcess:
         except subprocess.TimeoutExpired as error:
             self._process.kill()
             self._process.communicate()
-            raise RuntimeError(f"no answer from the store in {_PATIENCE_S:.0f} s; `python -m pipeline sync` tries again") from error
+            raise RuntimeError(
+                f"no answer from the store in {_PATIENCE_S:.0f} s; `python -m pipeline sync` tries again"
+            ) from error
         if self._process.returncode:
             last = (errors.decode(errors="replace").strip().splitlines() or ["it ended without a word"])[-1]
             raise RuntimeError(f"{last}; `python -m pipeline sync` tries again")
@@ -167,7 +169,7 @@ def _store_status(client: "MlflowClient", run_id: str, record: Record) -> None:
 def _store_folder(client: "MlflowClient", run_id: str, folder: Path, stage: str) -> None:
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder)
-        if path.is_file() and not name.as_posix().startswith(_LEFT_OUT):
+        if path.is_file() and not (name.suffix in _LEFT_OUT or f"{name.parts[0]}/" in _LEFT_OUT):
             client.log_artifact(run_id, str(path), Path(stage, name.parent).as_posix())
 
 

@@ -26,11 +26,11 @@ class TensorBoard:
         if self._writer is None:
             from torch.utils.tensorboard import SummaryWriter
 
-            self._writer = SummaryWriter(str(self._folder))  # type: ignore[no-untyped-call]
+            self._writer = SummaryWriter(str(self._folder))
         for name, value in record.values.items():
-            self._writer.add_scalar(name, value, record.step or 0)  # type: ignore[no-untyped-call]
+            self._writer.add_scalar(name, value, record.step or 0)
 
     def close(self) -> None:
         """Flush and close the event file."""
         if self._writer is not None:
-            self._writer.close()  # type: ignore[no-untyped-call]
+            self._writer.close()

@@ -1,6 +1,6 @@
 """The one training loop and what hooks into it.
 
-    fit(net, batches, validation, objective, optimizer, schedule, epochs=60, hooks=[EarlyStopping(…), Checkpoints(…)])
+fit(net, batches, validation, objective, optimizer, schedule, epochs=60, hooks=[EarlyStopping(…), Checkpoints(…)])
 """
 
 from pipeline.training.loop import FitState, fit

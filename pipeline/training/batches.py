@@ -1,4 +1,4 @@
-"""In-memory batches: tensors on the device, shuffled once an epoch and sliced, which is several times faster than a DataLoader."""
+"""In-memory batches: tensors on the device, shuffled once an epoch and sliced; several times faster than a DataLoader."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ class Batches:
     batch_size: int
 
     def __len__(self) -> int:
-        """Number of batches."""
+        """Return the number of batches."""
         return len(self.bounds())
 
     @property
@@ -32,7 +32,7 @@ class Batches:
         return list(zip(starts, [*starts[1:], self.rows], strict=True))
 
     def order(self, *, seed: int, epoch: int) -> Tensor:
-        """Return the row numbers in this epoch's order, which depends on nothing but seed and epoch, so that a resume finds it."""
+        """Return the row numbers in this epoch's order, a function of seed and epoch alone, so that a resume finds it again."""
         generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
         return torch.randperm(self.rows, generator=generator).to(self.inputs.device)
 

@@ -7,11 +7,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from torch import Tensor
-from torch.nn import functional as F
+from torch.nn import functional
 
 from pipeline.metrics.tasks import classification_metrics, regression_metrics
 from pipeline.models.deployable import Deployable
 from serving.schema import Schema
+
 
 @dataclass(frozen=True)
 class Objective:
@@ -28,9 +29,11 @@ class Objective:
 def objective_for(schema: Schema, deployable: Deployable) -> Objective:
     """Return cross entropy with classification metrics, or mean squared error with regression metrics in the target's unit."""
     if schema.task == "classification":
-        return Objective(F.cross_entropy, lambda logits, targets: classification_metrics(logits.argmax(1), targets, schema.outputs))
+        return Objective(
+            functional.cross_entropy, lambda logits, targets: classification_metrics(logits.argmax(1), targets, schema.outputs)
+        )
     target = deployable.target
     return Objective(
-        lambda outputs, targets: F.mse_loss(outputs.squeeze(1), target(targets)),
+        lambda outputs, targets: functional.mse_loss(outputs.squeeze(1), target(targets)),
         lambda outputs, targets: regression_metrics(target.undo(outputs.squeeze(1)), targets),
     )

@@ -1,0 +1,97 @@
+# Slipway. `make help` lists every target; a fresh machine needs Python 3.11 to 3.13 and nothing else.
+.NOTPARALLEL:
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+CONFIG ?= configs/digits.yaml
+SET ?=
+RUN ?= latest
+PORT ?=
+PYTHON ?= python3
+PIP_ARGS ?=
+
+PY := .venv/bin/python
+STAGE = $(PY) -m pipeline $@ --config $(CONFIG) --run $(RUN) $(SET)
+
+.PHONY: help setup prepare train evaluate export serve all config sync mlflow tensorboard test check format bench image lock clean
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo
+	@echo '  CONFIG=configs/digits.yaml   the configuration'
+	@echo '  SET="train.epochs=3 seed=1"  keys that win over it; `make config` shows all of them'
+	@echo '  RUN=latest                   the run to work on: the newest that fits, or an id from runs/'
+	@echo '  PORT=8080                    the port of `make serve`'
+	@echo '  PIP_ARGS="..."               options for pip, such as another index for a CPU build of torch'
+
+setup: .venv/.train .venv/.dev  ## make .venv and install everything; other targets install what they need
+
+prepare: .venv/.train  ## split, describe and normalize the data
+	@$(STAGE)
+
+train: .venv/.train  ## train; keep the best and the last checkpoint
+	@$(STAGE)
+
+evaluate: .venv/.train  ## measure the model on the test split, with intervals
+	@$(STAGE)
+
+export: .venv/.train  ## write ONNX and TorchScript, prove parity, make the bundle
+	@$(STAGE)
+
+serve: .venv/.train  ## serve the bundle on PORT; Ctrl-C stops it
+	@$(STAGE) $(if $(PORT),serve.port=$(PORT))
+
+all: train evaluate export  ## everything up to a proven bundle
+
+config: .venv/.train  ## print the resolved configuration
+	@$(PY) -m pipeline config --config $(CONFIG) $(SET)
+
+sync: .venv/.train  ## store in MLflow what the journals have and it lacks
+	@$(PY) -m pipeline sync
+
+mlflow: .venv/.train  ## open the MLflow UI
+	@$(PY) -m pipeline mlflow
+
+tensorboard: .venv/.train  ## open TensorBoard on all runs
+	@.venv/bin/tensorboard --logdir runs
+
+test: .venv/.dev  ## run the tests
+	@$(PY) -m pytest
+
+check: .venv/.dev  ## lint, types and the laws of imports
+	@.venv/bin/ruff format --check .
+	@.venv/bin/ruff check .
+	@.venv/bin/mypy
+	@.venv/bin/lint-imports
+
+format: .venv/.dev  ## format the code and mend what ruff can
+	@.venv/bin/ruff format .
+	@.venv/bin/ruff check --fix .
+
+bench: .venv/.dev  ## measure the accuracy of the shipped configs
+	@$(PY) -m benchmarks.accuracy
+
+image:  ## build the container of the latest bundle (needs Docker)
+	docker build --build-arg BUNDLE=runs/$(if $(filter latest,$(RUN)),$$(readlink runs/latest),$(RUN))/export/bundle -t slipway .
+
+lock: .venv/.dev  ## write the versions that are installed now into constraints.txt
+	@.venv/bin/pip freeze --exclude-editable --exclude setuptools | sed -E 's/\+[a-z0-9.]+$$//; /^nvidia-|^cuda-|^triton==| @ /d' > constraints.txt
+
+clean:  ## remove caches and unfinished stages; runs, data and .venv stay
+	@rm -rf build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis runs/*/*.partial data/prepared/*.partial
+	@find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
+
+# A stamp is written last, so an installation that was cut off starts again.
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; v = sys.version_info; ok = (3, 11) <= v[:2] < (3, 14); ok or sys.exit("Slipway needs Python 3.11 to 3.13, %s is %d.%d; try make PYTHON=python3.12" % (sys.executable, v[0], v[1]))'
+	@$(PYTHON) -m venv .venv
+
+.venv/.train: .venv/bin/python pyproject.toml constraints.txt
+	@echo 'installing into .venv: about two minutes and 2 GB, once'
+	@.venv/bin/pip install -q --disable-pip-version-check -c constraints.txt $(PIP_ARGS) -e '.[train]'
+	@touch $@
+
+.venv/.dev: .venv/.train
+	@echo 'installing the tools for tests and checks'
+	@.venv/bin/pip install -q --disable-pip-version-check -c constraints.txt $(PIP_ARGS) -e '.[train,dev]'
+	@touch $@

@@ -1,0 +1,54 @@
+"""How good the shipped configs are: the test metric of each over several seeds, on one split of the rows.
+
+    python -m benchmarks.accuracy [--seeds 0 1 2] [configs/digits.yaml …]
+
+Runs the pipeline itself, `python -m pipeline evaluate`, in an empty folder that is deleted afterward.
+"""
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+SHIPPED = ("digits", "breast_cancer", "wine", "iris", "diabetes")
+
+
+def main() -> int:
+    """Print one Markdown row for each config."""
+    parser = argparse.ArgumentParser(description="Test metric of the shipped configs over several seeds.")
+    parser.add_argument("configs", nargs="*", type=Path, default=[ROOT / "configs" / f"{name}.yaml" for name in SHIPPED])
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    options = parser.parse_args()
+    print("| config | metric | mean | each seed | test rows | seconds a run |\n|---|---|---|---|---|---|", flush=True)
+    for config in options.configs:
+        with tempfile.TemporaryDirectory() as folder:
+            started = time.perf_counter()
+            results = [measure(config.resolve(), seed, Path(folder)) for seed in options.seeds]
+            seconds = (time.perf_counter() - started) / len(options.seeds)
+        name = "accuracy" if "accuracy" in results[0]["metrics"] else "rmse"
+        values = [result["metrics"][name]["value"] for result in results]
+        shown = ", ".join(f"{value:.4f}" for value in values)
+        print(
+            f"| {config.stem} | {name} | **{statistics.mean(values):.4f}** | {shown} | {results[0]['rows']} | {seconds:.0f} |",
+            flush=True,
+        )
+    return 0
+
+
+def measure(config: Path, seed: int, folder: Path) -> dict[str, dict[str, dict[str, float]]]:
+    """Train and evaluate once in `folder` and return `metrics.json`."""
+    command = [sys.executable, "-m", "pipeline", "evaluate", "--config", str(config), f"seed={seed}"]
+    done = subprocess.run(command, cwd=folder, env=None, capture_output=True, text=True, check=False)
+    if done.returncode:
+        sys.exit(f"{config} seed {seed}: exit {done.returncode}\n{done.stderr}")
+    found: dict[str, dict[str, dict[str, float]]] = json.loads((folder / "runs/latest/evaluate/metrics.json").read_text())
+    return found
+
+
+if __name__ == "__main__":
+    sys.exit(main())
