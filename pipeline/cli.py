@@ -53,15 +53,16 @@ def _fail(code: int, lines: Sequence[str]) -> int:
 
 def _run_stage(options: argparse.Namespace) -> int:
     stage = stage_named(options.command)
+    mlflow = load_section(MlflowSettings, MLFLOW_FILE).tracking_uri is not None
     if options.config is None and options.run == "latest":
         raise UserError("command line: --config: which configuration? for example --config configs/digits.yaml")
     if chain(stage) == (stage,):
-        return _work(stage, load(options.config, options.words), None)
+        return _work(stage, load(options.config, options.words), None, mlflow=False)
     from pipeline.choose import choose
 
     choice = choose(stage, options.config, options.words, options.run, root=RUNS)
     with choice.run.lock():
-        code = _work(stage, choice.config, choice)
+        code = _work(stage, choice.config, choice, mlflow=mlflow)
     if stage.makes is None:
         from pipeline.runner import Scoped
 
@@ -75,12 +76,12 @@ def _run_stage(options: argparse.Namespace) -> int:
     return code
 
 
-def _work(stage: Stage, config: Config, choice: "Choice | None") -> int:
+def _work(stage: Stage, config: Config, choice: "Choice | None", *, mlflow: bool) -> int:
     from pipeline.runner import Runner
     from pipeline.tracking.console import Console
 
     with Console(terminal=sys.stdout.isatty(), write=lambda line: print(line, flush=True)) as console:
-        runner = Runner(config, console, choice)
+        runner = Runner(config, console, choice, mlflow=mlflow)
         try:
             for kind in stage.takes if stage.makes is None else (stage.makes,):
                 runner.make(kind)
@@ -103,7 +104,7 @@ def _sync(options: argparse.Namespace) -> int:
     from pipeline.runs import all_runs
     from pipeline.tracking.mlflow import project, until_stdin_closes
 
-    settings = load_section(MlflowSettings, MLFLOW_FILE)
+    settings = _mlflow_settings()
     if options.follow:
         with until_stdin_closes() as closed:
             project(Path(options.run, "journal.jsonl"), settings, closed)
@@ -117,10 +118,19 @@ def _sync(options: argparse.Namespace) -> int:
 def _mlflow_ui(_: argparse.Namespace) -> int:
     from pipeline.tracking.mlflow import ui_command
 
-    settings = load_section(MlflowSettings, MLFLOW_FILE)
+    settings = _mlflow_settings()
     print(f"MLflow UI on http://{settings.ui.host}:{settings.ui.port} over {settings.tracking_uri}; Ctrl-C stops", flush=True)
     command, environment = ui_command(settings)
     os.execve(command[0], command, environment)
+
+
+def _mlflow_settings() -> MlflowSettings:
+    settings = load_section(MlflowSettings, MLFLOW_FILE)
+    if settings.tracking_uri is None:
+        raise UserError(
+            f"{MLFLOW_FILE}: tracking_uri is null, so there is no MLflow store; name one, such as sqlite:///mlflow.db"
+        )
+    return settings
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -60,12 +61,12 @@ class _Wanted:
 class Runner:
     """Makes what a stage needs, within one run; `run` None is for `prepare`, which belongs to no run."""
 
-    def __init__(self, config: Config, console: Console, choice: Choice | None) -> None:
-        """Work on the chosen run and tell `console` about it."""
+    def __init__(self, config: Config, console: Console, choice: Choice | None, *, mlflow: bool) -> None:
+        """Work on the chosen run, tell `console` about it, and MLflow where there is a store for it."""
         self._config, self._console = config, console
         self._run: Run | None = choice.run if choice else None
         self._pinned = choice.pinned if choice else False
-        self._mlflow = MlflowProcess(self._run.journal) if self._run else None
+        self._mlflow = MlflowProcess(self._run.journal) if self._run and mlflow else None
         self._made: dict[str, Artifact] = {}
 
     def make(self, kind: type[Artifact]) -> Artifact:
@@ -103,7 +104,7 @@ class Runner:
             self._say(stage, f"runs again: {'; '.join(reasons[:3])}")
             return None
         else:
-            self._say(stage, f"skipped, unchanged since {artifact.manifest.created}", folder)
+            self._say(stage, f"skipped, unchanged since {_minute(artifact.manifest.created)}", folder)
         artifact.verify()
         return artifact
 
@@ -155,9 +156,11 @@ class Runner:
 
     def _tracker(self, stage: Stage, out: Path | None) -> Tracker:
         projections: list[Projection] = []
-        if self._run is not None and self._mlflow is not None:
-            projections += [Journal(self._run.journal), _Shared(self._mlflow)]
+        if self._run is not None:
+            projections.append(Journal(self._run.journal))  # first: it is the truth, and MLflow reads it
             projections += [TensorBoard(out / "tensorboard")] if out else []
+        if self._mlflow is not None:
+            projections.append(_Shared(self._mlflow))
         projections.append(_Shared(self._console))
         return Tracker(stage.name, projections, warn=lambda line: self._console.line(f"warning: {line}"))
 
@@ -188,6 +191,10 @@ class _Shared:
 
     def close(self) -> None:
         """Leave the projection open."""
+
+
+def _minute(created: str) -> str:
+    return f"{datetime.fromisoformat(created):%Y-%m-%d %H:%M} UTC"
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from pipeline.config.sections import Config, Section
+from pipeline.config.sections import Config, MlpConfig, Section
 from pipeline.config.yaml_source import Fault, Path_, Source, parse_file, parse_word
 from pipeline.errors import ConfigError
 
@@ -32,6 +32,8 @@ def load(file: Path | None, overrides: Sequence[str] = ()) -> Config:
         source.put_default(("name",), file.stem, str(file))
     for word in overrides:
         parse_word(word, source, faults)
+    if isinstance(source.get(("model",)), dict):
+        source.put_default(("model", "name"), MlpConfig().name, source.origin(("model",)))
     return check(Config, source, faults)
 
 
@@ -78,8 +80,6 @@ def _fault(kind: type[BaseModel], source: Source, detail: dict[str, Any]) -> Fau
             choices = [choice.strip(" '") for choice in detail["ctx"]["expected_tags"].split(",")]
             tag = str(detail["ctx"]["tag"])
             message = f"must be one of {', '.join(choices)} (value {tag!r}); {_suggestion(tag, choices)}"
-        case "union_tag_not_found":
-            message = "`name` is missing: one of mlp, cnn, resnet, custom"
         case "literal_error":
             choices = [choice.strip(" '") for choice in detail["ctx"]["expected"].replace(" or ", ",").split(",")]
             message = f"must be one of {', '.join(choices)} (value {seen})"

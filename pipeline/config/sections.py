@@ -221,7 +221,7 @@ class UiConfig(Section):
 class MlflowSettings(Section):
     """Content of mlflow.yaml: where experiments are kept and shown."""
 
-    tracking_uri: str = Field("sqlite:///mlflow.db", min_length=1, description="store of runs")
+    tracking_uri: str | None = Field("sqlite:///mlflow.db", min_length=1, description="store of runs; null: no MLflow")
     experiment: str = Field("slipway", min_length=1, description="experiment's name")
     artifact_location: str = Field("mlartifacts", min_length=1, description="folder or URI of logged files")
     model_registry: RegistryConfig = RegistryConfig()

@@ -38,10 +38,14 @@ class Source:
     origins: dict[Path_, str] = field(default_factory=dict)
 
     def origin(self, path: Path_) -> str:
-        """Return the place of a key, else of a key inside it, else of the nearest section around it that was written."""
-        inside = (place for known, place in self.origins.items() if known[: len(path)] == path)
-        around = (self.origins[path[:length]] for length in range(len(path), -1, -1) if path[:length] in self.origins)
-        return next(inside, None) or next(around, "")
+        """Return the place of a key, else of what was written nearest to it: inside it, or in a section around it."""
+        for length in range(len(path), -1, -1):
+            if path[:length] in self.origins:
+                return self.origins[path[:length]]
+            for known, place in self.origins.items():
+                if known[:length] == path[:length]:
+                    return place
+        return ""
 
     def get(self, path: Path_) -> Any:
         """Return the value at a path, None when nothing is written there."""
@@ -93,8 +97,8 @@ def parse_file(file: Path, faults: list[Fault]) -> Source:
     try:
         text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
-        faults.append(Fault(str(file), "", f"cannot be read: {str(reason).lower()}; give a config with --config or CONFIG="))
+        reason = str(error.strerror) if isinstance(error, OSError) else "it is not UTF-8"
+        faults.append(Fault(str(file), "", f"cannot be read: {reason[:1].lower() + reason[1:]}; give a config with --config or CONFIG="))
         return source
     try:
         node = yaml.compose(text, Loader=_Loader)

@@ -44,6 +44,8 @@ def split_rows(
 
 
 def _quantile_of(values: NDArray[Any]) -> NDArray[np.int64]:
+    if len(values) < _QUANTILES * 10:  # too few for a share of each
+        return np.zeros(len(values), dtype=np.int64)
     edges = np.quantile(values, np.linspace(0, 1, _QUANTILES + 1)[1:-1])
     groups: NDArray[np.int64] = np.digitize(values, edges)
     return groups

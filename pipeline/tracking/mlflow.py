@@ -109,12 +109,12 @@ def project(journal: Path, settings: MlflowSettings, finished: Callable[[], bool
 
 def ui_command(settings: MlflowSettings) -> tuple[list[str], dict[str, str]]:
     """Return the command that starts the MLflow UI on the store of `mlflow.yaml`, and its environment."""
-    command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", settings.tracking_uri]
+    command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", str(settings.tracking_uri)]
     return [*command, "--host", settings.ui.host, "--port", str(settings.ui.port)], {**_ENVIRONMENT, **os.environ}
 
 
 def _open(settings: MlflowSettings, run_name: str) -> tuple["MlflowClient", str, int]:
-    """Return a client, the id of the MLflow run of ours, made when there is none, and how many lines it has stored."""
+    """Return a client, the id of our run in MLflow, made when there is none, and how many journal lines it has."""
     from mlflow import MlflowClient
     from mlflow.entities import ViewType
 

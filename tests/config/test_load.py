@@ -1,0 +1,156 @@
+"""Every fault of a configuration is reported at once, with its place, its value and a way out."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.config import Config, MlflowSettings, load, load_section, resolved_yaml
+from pipeline.errors import ConfigError
+
+
+def write(folder: Path, text: str) -> Path:
+    file = folder / "mine.yaml"
+    file.write_text(text)
+    return file
+
+
+def faults(file: Path | None, *words: str) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        load(file, words)
+    return list(caught.value.lines)
+
+
+def test_the_command_line_wins_over_the_file_and_the_file_over_defaults(tmp_path: Path) -> None:
+    config = load(write(tmp_path, "train: {epochs: 7, batch_size: 16}\n"), ["train.epochs=3"])
+    assert (config.train.epochs, config.train.batch_size, config.train.lr) == (3, 16, 1e-3)
+
+
+def test_the_name_is_the_files_unless_it_is_written(tmp_path: Path) -> None:
+    file = write(tmp_path, "seed: 1\n")
+    assert load(file).name == "mine"
+    assert load(file, ["name=other"]).name == "other"
+
+
+def test_all_faults_come_at_once_each_with_its_place_value_and_suggestion(tmp_path: Path) -> None:
+    file = write(tmp_path, "seed: 1\ntrain:\n  lr: -1\n  epoch: 5\nevaluat: {}\n")
+    assert set(faults(file, "train.batch_size=0")) == {
+        "command line: train.batch_size: must be greater than or equal to 1 (value 0)",
+        f"{file}:3: train.lr: must be greater than 0 (value -1)",
+        f"{file}:4: train.epoch: unknown key (value 5); did you mean 'epochs'?",
+        f"{file}:5: evaluat: unknown key (value {{}}); did you mean 'evaluate'?",
+    }
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("train.epochs=abc", "must be a valid integer (value 'abc')"),
+        ("train.epochs=1.5", "must be a valid integer (value 1.5)"),
+        ("train.epochs=true", "must be a valid integer (value True)"),
+        ("train.lr='1'", "must be a valid number (value '1')"),
+        ("train.lr=.inf", "must be a finite number (value inf)"),
+        ("train.lr=.nan", "(value nan)"),
+        ("train=3", "is a section; write its keys below it (value 3)"),
+        ("train.schedule.name=cos", "did you mean 'cosine'?"),
+        ("model.name=cn", "must be one of mlp, cnn, resnet, custom (value 'cn'); did you mean 'cnn'?"),
+        ("model.hiden=[3]", "unknown key (value [3]); did you mean 'hidden'?"),
+        ("model.hidden=[]", "at least 1 item"),
+        ("model.hidden=[0]", "greater than or equal to 1"),
+        ("data.source=mnist", "must be one of digits, breast_cancer, wine, iris, diabetes"),
+        ("prepare.test_fraction=0.9", "add up to 1 or more"),
+        ("export.formats=[onnx, onx]", "did you mean 'onnx'?"),
+        ("name=a/b", "must be 1 to 40 letters, digits, '_' or '-' (value 'a/b')"),
+        ("seed=-1", "must be greater than or equal to 0 (value -1)"),
+        ("no_equals", "write section.key=value"),
+        ("=3", "write section.key=value"),
+        ("train.lr=[1", "is not YAML"),
+        ("train.optimizer.lr=1", "unknown key (value 1)"),
+    ],
+)
+def test_one_fault_is_one_line_from_the_command_line(word: str, message: str) -> None:
+    (line,) = faults(None, word)
+    assert line.startswith("command line: ")
+    assert message in line
+
+
+def test_a_key_written_twice_is_refused_with_both_lines(tmp_path: Path) -> None:
+    file = write(tmp_path, "train:\n  lr: 1e-3\n  epochs: 3\n  lr: 1e-4\n")
+    assert faults(file) == [f"{file}:4: train.lr: written twice, first in line 2; keep one"]
+
+
+@pytest.mark.parametrize(("text", "value"), [("1e-3", 1e-3), ("1E3", 1e3), ("5", 5.0), (".5", 0.5), ("1.", 1.0), ("2.5e+1", 25.0)])
+def test_numbers_are_numbers_however_people_write_them(text: str, value: float, tmp_path: Path) -> None:
+    assert load(write(tmp_path, f"train: {{lr: {text}}}\n")).train.lr == value
+    assert load(None, [f"train.lr={text}"]).train.lr == value
+
+
+def test_words_that_yaml_1_1_takes_for_booleans_stay_words() -> None:
+    assert load(None, ["name=no"]).name == "no"
+    assert load(None, ["name=on"]).name == "on"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("train: [\n", ":2: not YAML"),
+        ("- a\n- b\n", ":1: must be a mapping"),
+        ("a: &x {b: *x}\n", "nested too deeply"),
+        ("train: {lr: !!python/object:os.system {}}\n", "train.lr"),
+    ],
+)
+def test_a_file_that_is_no_config_is_refused_in_one_line(text: str, message: str, tmp_path: Path) -> None:
+    assert any(message in line for line in faults(write(tmp_path, text)))
+
+
+def test_a_missing_or_binary_file_is_refused_in_one_line(tmp_path: Path) -> None:
+    assert "no such file" in faults(tmp_path / "nope.yaml")[0]
+    (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00")
+    assert "not UTF-8" in faults(tmp_path / "binary.yaml")[0]
+    assert "is a directory" in faults(tmp_path)[0]
+
+
+def test_another_model_on_the_command_line_leaves_the_files_model_keys_behind(tmp_path: Path) -> None:
+    file = write(tmp_path, "model: {name: cnn, channels: [8]}\n")
+    assert load(file, ["model.name=mlp", "model.hidden=[5]"]).model.model_dump() == {"name": "mlp", "hidden": (5,), "dropout": 0.0}
+
+
+def test_a_custom_model_needs_its_file_and_class(tmp_path: Path) -> None:
+    assert set(faults(None, "model.name=custom")) == {
+        "command line: model.file: required, but missing",
+        "command line: model.class: required, but missing",
+    }
+    (line,) = faults(None, "model.name=custom", "model.file=nope.py", "model.class=Net")
+    assert "there is no file 'nope.py'" in line
+
+
+def test_mlflow_yaml_is_checked_like_any_config(tmp_path: Path) -> None:
+    file = tmp_path / "mlflow.yaml"
+    assert load_section(MlflowSettings, file).experiment == "slipway"
+    file.write_text("experimnt: x\n")
+    with pytest.raises(ConfigError, match="did you mean 'experiment'"):
+        load_section(MlflowSettings, file)
+
+
+settings = st.fixed_dictionaries(
+    {
+        "seed": st.integers(0, 10**6),
+        "train.lr": st.floats(1e-9, 10, allow_nan=False),
+        "train.epochs": st.integers(1, 10**4),
+        "train.clip_norm": st.none() | st.floats(1e-3, 10),
+        "train.schedule.name": st.sampled_from(["constant", "step", "cosine", "plateau"]),
+        "prepare.test_fraction": st.floats(0.01, 0.5),
+        "export.batch_sizes": st.lists(st.integers(1, 100), min_size=1, max_size=4),
+    }
+)
+
+
+@given(settings)
+def test_what_is_written_is_read_back_the_same(tmp_path_factory: pytest.TempPathFactory, values: dict[str, object]) -> None:
+    words = [f"{key}={'null' if value is None else value}" for key, value in values.items()]
+    config = load(None, words)
+    file = tmp_path_factory.mktemp("config") / "again.yaml"
+    file.write_text(resolved_yaml(config.model_dump(mode="json", by_alias=True)))
+    assert load(file) == config
+    assert isinstance(config, Config)
