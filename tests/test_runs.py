@@ -63,7 +63,9 @@ def test_two_runs_of_one_second_get_two_folders(tmp_path: Path) -> None:
 def test_a_run_remembers_what_it_was_asked_for(tmp_path: Path) -> None:
     run = new_run(tmp_path, REQUEST)
     assert run.request == REQUEST
-    assert (run.folder / "config.yaml").read_text() == "{name: quick}\n" or "name: quick" in (run.folder / "config.yaml").read_text()
+    assert (run.folder / "config.yaml").read_text() == "{name: quick}\n" or "name: quick" in (
+        run.folder / "config.yaml"
+    ).read_text()
 
 
 def test_latest_names_the_run_last_worked_on_and_it_is_considered_first(tmp_path: Path) -> None:

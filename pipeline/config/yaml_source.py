@@ -98,7 +98,9 @@ def parse_file(file: Path, faults: list[Fault]) -> Source:
         text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = str(error.strerror) if isinstance(error, OSError) else "it is not UTF-8"
-        faults.append(Fault(str(file), "", f"cannot be read: {reason[:1].lower() + reason[1:]}; give a config with --config or CONFIG="))
+        faults.append(
+            Fault(str(file), "", f"cannot be read: {reason[:1].lower() + reason[1:]}; give a config with --config or CONFIG=")
+        )
         return source
     try:
         node = yaml.compose(text, Loader=_Loader)

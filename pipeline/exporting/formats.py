@@ -48,6 +48,8 @@ def _onnx(module: nn.Module, example: Tensor) -> bytes:
         verbose=False,
     )
     assert program is not None
+    if not program.model_proto.graph.input[0].type.tensor_type.shape.dim[0].dim_param:
+        raise ValueError("its batch size became a constant; forward() must take any number of rows")
     payload: bytes = program.model_proto.SerializeToString()
     onnx.checker.check_model(payload, full_check=True)
     return payload

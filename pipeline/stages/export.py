@@ -25,6 +25,9 @@ from pipeline.training.deployed import answers, deployable_of
 from serving.bundle import GOLDEN, REFERENCE, Artifact, Golden, Lineage, write_bundle
 from serving.files import sha256_of, write_atomic
 from serving.predictor import Predictor
+from serving.schema import Schema
+
+Array = NDArray[np.float32]
 
 _PRECISION = "fp32"
 _CONFIDENCE, _RESAMPLES = 0.95, 1000  # of the validation metrics in the bundle
@@ -43,10 +46,7 @@ def run(config: Config, prepared: Prepared, model: Model, *, out: Path, tracker:
         tracker.event("working_on", what=f"{form}: writing and proving on {len(inputs)} validation rows")
         payload = export(deployable, torch.from_numpy(inputs[:2]), form)
         write_atomic(out / name, payload)
-        predictor = Predictor(payload, schema=schema, runtime=RUNTIME[form])
-        proofs[name] = compare(
-            predictor.predict, inputs, expected, batch_sizes=section.batch_sizes, atol=section.atol, rtol=section.rtol
-        )
+        proofs[name] = _prove(config, payload, form, schema, inputs, expected)
         tracker.metrics({f"export/{form}/max_abs_diff": proofs[name].max_abs_diff, f"export/{form}/bytes": len(payload)})
     write_atomic(out / Exported.PARITY, msgspec.json.format(msgspec.json.encode(proofs), indent=2))
     refusals = [refusal(name, proof) for name, proof in proofs.items() if not proof.passed]
@@ -58,6 +58,18 @@ def run(config: Config, prepared: Prepared, model: Model, *, out: Path, tracker:
     formats = " and ".join(section.formats)
     summary = f"{formats}: same answers as the model on {len(inputs)} validation rows (largest difference {largest:.2g})"
     return Outcome(summary, metrics={"export/max_abs_diff": largest})
+
+
+def _prove(config: Config, payload: bytes, form: Format, schema: Schema, inputs: Array, expected: Array) -> Parity:
+    section = config.export
+    try:
+        predictor = Predictor(payload, schema=schema, runtime=RUNTIME[form])
+        return compare(
+            predictor.predict, inputs, expected, batch_sizes=section.batch_sizes, atol=section.atol, rtol=section.rtol
+        )
+    except Exception as error:  # a runtime raises what it likes on a file that it cannot run
+        reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        raise GateRefused(f"export: {form}: the file fails on validation rows: {reason[:300]}") from error
 
 
 def file_name(model: Model, form: Format) -> str:

@@ -80,7 +80,9 @@ def test_a_key_written_twice_is_refused_with_both_lines(tmp_path: Path) -> None:
     assert faults(file) == [f"{file}:4: train.lr: written twice, first in line 2; keep one"]
 
 
-@pytest.mark.parametrize(("text", "value"), [("1e-3", 1e-3), ("1E3", 1e3), ("5", 5.0), (".5", 0.5), ("1.", 1.0), ("2.5e+1", 25.0)])
+@pytest.mark.parametrize(
+    ("text", "value"), [("1e-3", 1e-3), ("1E3", 1e3), ("5", 5.0), (".5", 0.5), ("1.", 1.0), ("2.5e+1", 25.0)]
+)
 def test_numbers_are_numbers_however_people_write_them(text: str, value: float, tmp_path: Path) -> None:
     assert load(write(tmp_path, f"train: {{lr: {text}}}\n")).train.lr == value
     assert load(None, [f"train.lr={text}"]).train.lr == value
@@ -113,7 +115,11 @@ def test_a_missing_or_binary_file_is_refused_in_one_line(tmp_path: Path) -> None
 
 def test_another_model_on_the_command_line_leaves_the_files_model_keys_behind(tmp_path: Path) -> None:
     file = write(tmp_path, "model: {name: cnn, channels: [8]}\n")
-    assert load(file, ["model.name=mlp", "model.hidden=[5]"]).model.model_dump() == {"name": "mlp", "hidden": (5,), "dropout": 0.0}
+    assert load(file, ["model.name=mlp", "model.hidden=[5]"]).model.model_dump() == {
+        "name": "mlp",
+        "hidden": (5,),
+        "dropout": 0.0,
+    }
 
 
 def test_a_custom_model_needs_its_file_and_class(tmp_path: Path) -> None:

@@ -8,7 +8,9 @@ from tests.conftest import ROOT
 
 
 def test_base_yaml_is_what_the_code_says() -> None:
-    assert (ROOT / "configs" / "base.yaml").read_text() == base_yaml(), "run: python -m pipeline config --defaults > configs/base.yaml"
+    assert (ROOT / "configs" / "base.yaml").read_text() == base_yaml(), (
+        "run: python -m pipeline config --defaults > configs/base.yaml"
+    )
 
 
 def test_base_yaml_holds_every_key_with_its_default_and_loads() -> None:

@@ -44,7 +44,10 @@ def rows(inputs: list[list[float]], targets: list[float]) -> Rows:
 @pytest.mark.parametrize(
     ("broken", "message"),
     [
-        (rows([[1, 2], [np.nan, 3], [4, np.inf]], [1, 2, 3]), r"2 row\(s\) hold NaN or infinite values: rows 1, 2; row 1 has nan in column 'a'"),
+        (
+            rows([[1, 2], [np.nan, 3], [4, np.inf]], [1, 2, 3]),
+            r"2 row\(s\) hold NaN or infinite values: rows 1, 2; row 1 has nan in column 'a'",
+        ),
         (rows([[1, 2], [2, 3]], [5, 5]), "target 'y' is 5.0 in every row"),
         (rows([[1, 2], [2, 3]], [5, np.nan]), "target 'y' is missing or infinite in rows 1"),
         (Rows(np.empty((0, 2), np.float32), np.empty(0, np.float32), "regression", "y", (), ("a", "b")), "no rows"),

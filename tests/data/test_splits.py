@@ -13,7 +13,9 @@ from pipeline.data.splits import split_rows
 from pipeline.errors import DataError
 
 
-def split(inputs: NDArray[Any], targets: NDArray[Any], *, seed: int = 0, classification: bool = True) -> dict[Any, NDArray[np.int64]]:
+def split(
+    inputs: NDArray[Any], targets: NDArray[Any], *, seed: int = 0, classification: bool = True
+) -> dict[Any, NDArray[np.int64]]:
     return split_rows(
         inputs.astype(np.float32),
         targets,

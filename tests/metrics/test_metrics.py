@@ -1,0 +1,119 @@
+"""Metrics agree with scikit-learn's, and intervals cover what they promise."""
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import norm
+from sklearn import metrics as reference
+
+from pipeline.metrics.intervals import bootstrap, wilson
+from pipeline.metrics.score import confusion_matrix, per_class, score
+from pipeline.metrics.tasks import classification_metrics, lower_is_better, regression_metrics
+from serving.schema import Schema
+
+CLASSES = ("a", "b", "c")
+
+
+def schema(task: str) -> Schema:
+    classes = CLASSES if task == "classification" else ()
+    return Schema(task=task, kind="table", shape=(2,), target="y", minimum=0, maximum=1, classes=classes)  # type: ignore[arg-type]
+
+
+def labels(rows: int = 200) -> tuple[np.ndarray[tuple[int], np.dtype[np.int64]], np.ndarray[tuple[int], np.dtype[np.int64]]]:
+    generator = np.random.default_rng(0)
+    true = generator.integers(0, 3, rows)
+    return np.where(generator.random(rows) < 0.7, true, generator.integers(0, 3, rows)), true
+
+
+def test_classification_metrics_agree_with_scikit_learn() -> None:
+    predicted, true = labels()
+    found = classification_metrics(torch.from_numpy(predicted), torch.from_numpy(true), 3)
+    precision, recall, f1, _ = reference.precision_recall_fscore_support(true, predicted, average="macro")
+    assert found == pytest.approx(
+        {"accuracy": reference.accuracy_score(true, predicted), "precision": precision, "recall": recall, "f1": f1}, abs=1e-6
+    )
+
+
+def test_regression_metrics_agree_with_scikit_learn_in_the_targets_unit() -> None:
+    generator = np.random.default_rng(0)
+    true = generator.uniform(25, 346, 100)
+    predicted = true + generator.normal(0, 50, 100)
+    found = regression_metrics(torch.from_numpy(predicted), torch.from_numpy(true))
+    assert found == pytest.approx(
+        {
+            "mse": reference.mean_squared_error(true, predicted),
+            "rmse": reference.root_mean_squared_error(true, predicted),
+            "mae": reference.mean_absolute_error(true, predicted),
+            "mape": reference.mean_absolute_percentage_error(true, predicted),
+            "max_error": reference.max_error(true, predicted),
+            "r2": reference.r2_score(true, predicted),
+        },
+        rel=1e-6,
+    )
+
+
+def test_scores_are_metrics_of_the_answers_with_the_point_inside_its_interval() -> None:
+    _, true = labels()
+    answers = np.random.default_rng(1).dirichlet([1, 1, 1], 200).astype(np.float32)
+    scored = score(answers, true, schema("classification"), confidence=0.95, resamples=200, seed=0)
+    assert scored["cross_entropy"].value == pytest.approx(reference.log_loss(true, answers), rel=1e-5)
+    assert set(scored) == {"cross_entropy", "accuracy", "precision", "recall", "f1"}
+    for name, interval in scored.items():
+        assert interval.low < interval.value < interval.high, name
+    assert scored["accuracy"].method == "wilson"
+
+
+def test_intervals_are_the_same_for_the_same_seed_and_need_no_luck_with_a_certain_answer() -> None:
+    true = np.array([0, 1, 2] * 20)
+    answers = np.eye(3, dtype=np.float32)[true]
+    first, again = (score(answers, true, schema("classification"), confidence=0.9, resamples=100, seed=7) for _ in range(2))
+    assert first == again
+    assert first["cross_entropy"].value == 0
+    assert first["accuracy"].high == 1
+    assert first["accuracy"].low < 1
+
+
+def test_a_wilson_interval_is_the_formulas_and_stays_inside_0_and_1() -> None:
+    z = norm.ppf(0.975)
+    n, p = 359, 356 / 359
+    center, half = (p + z**2 / (2 * n)) / (1 + z**2 / n), z / (1 + z**2 / n) * np.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
+    interval = wilson(356, 359, confidence=0.95)
+    assert (interval.low, interval.high) == pytest.approx((center - half, center + half))
+    assert wilson(10, 10, confidence=0.95).high == 1
+    assert wilson(0, 10, confidence=0.95).low == 0
+
+
+def test_bootstrap_intervals_cover_the_truth_about_as_often_as_they_say() -> None:
+    generator = np.random.default_rng(0)
+    covered = 0
+    for trial in range(100):
+        sample = generator.normal(5, 2, 60)
+        interval = bootstrap(
+            lambda rows, s=sample: {"m": float(s[rows].mean())}, 60, confidence=0.9, resamples=200, seed=trial
+        )["m"]  # type: ignore[misc]
+        covered += interval.low <= 5 <= interval.high
+    assert 80 <= covered <= 97
+
+
+def test_per_class_numbers_come_from_the_confusion_matrix() -> None:
+    answers = np.eye(3, dtype=np.float32)[[0, 0, 1, 1, 1]]
+    matrix = confusion_matrix(answers, np.array([0, 1, 1, 1, 2]), 3)
+    assert matrix.tolist() == [[1, 0, 0], [1, 2, 0], [0, 1, 0]]
+    table = per_class(matrix, CLASSES, confidence=0.95)
+    assert [row["support"] for row in table] == [1, 3, 1]
+    assert [row["recall"].value for row in table] == [1, 2 / 3, 0]
+    assert table[2]["precision"] is None
+    assert table[2]["f1"] == 0
+
+
+def test_one_row_has_no_r2_and_breaks_nothing() -> None:
+    found = regression_metrics(torch.tensor([1.0]), torch.tensor([2.0]))
+    assert found["rmse"] == 1
+    assert np.isnan(found["r2"])
+
+
+@pytest.mark.parametrize(
+    ("name", "lower"), [("val/loss", True), ("val/rmse", True), ("val/accuracy", False), ("val/r2", False)]
+)
+def test_losses_fall_and_scores_rise(name: str, lower: bool) -> None:
+    assert lower_is_better(name) is lower

@@ -1,0 +1,169 @@
+"""The one loop: it learns, it repeats itself exactly, it tells its hooks, and it stops at the first number that is none."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from pipeline.config.sections import OptimizerConfig, ScheduleConfig
+from pipeline.errors import NonFiniteLoss
+from pipeline.metrics.tasks import classification_metrics
+from pipeline.training import FitState, fit
+from pipeline.training.batches import Batches
+from pipeline.training.early_stopping import EarlyStopping
+from pipeline.training.hooks import Hook
+from pipeline.training.objective import Objective
+from pipeline.training.optimizers import Schedule, build_optimizer, build_schedule
+
+MOMENTS = [name for name in vars(Hook) if name.startswith("on_")]
+
+
+def rows(count: int, seed: int = 0, batch_size: int = 16) -> Batches:
+    inputs = torch.randn(count, 4, generator=torch.Generator().manual_seed(seed))
+    return Batches(inputs, (inputs.sum(dim=1) > 0).long(), batch_size)
+
+
+OBJECTIVE = Objective(nn.functional.cross_entropy, lambda logits, targets: classification_metrics(logits.argmax(1), targets, 2))
+
+
+def train(*hooks: Hook, data: Batches | None = None, epochs: int = 4, seed: int = 0, **options: Any) -> FitState:
+    torch.manual_seed(seed)
+    net = nn.Sequential(nn.Linear(4, 16), nn.ReLU(), nn.Dropout(0.2), nn.Linear(16, 2))
+    optimizer = build_optimizer(net, OptimizerConfig(), lr=options.pop("lr", 1e-2))
+    schedule = build_schedule(optimizer, options.pop("schedule", ScheduleConfig()), epochs=epochs, monitor="val/loss")
+    return fit(
+        net, data or rows(200), rows(50, 1), OBJECTIVE, optimizer, schedule, epochs=epochs, seed=seed, hooks=hooks, **options
+    )
+
+
+def test_the_loss_falls_and_the_validation_rows_are_learned() -> None:
+    state = train(epochs=15)
+    assert state.history[-1]["train/loss"] < 0.5 * state.history[0]["train/loss"]
+    assert state.history[-1]["val/accuracy"] > 0.9
+    assert state.stop == "epochs"
+
+
+def test_each_epoch_has_the_documented_numbers() -> None:
+    for index, line in enumerate(train().history):
+        assert line["epoch"] == index + 1
+        names = {f"{split}/{name}" for split in ("train", "val") for name in ("loss", "accuracy", "precision", "recall", "f1")}
+        assert set(line) == names | {"epoch", "lr", "seconds", "train/grad_norm"}
+
+
+def test_one_seed_gives_bit_identical_weights_and_another_seed_others() -> None:
+    first, again, other = (train(seed=seed).net.state_dict() for seed in (3, 3, 4))
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert not all(torch.equal(first[name], other[name]) for name in first)
+
+
+class Recorder(Hook):
+    """Notes each moment."""
+
+    def __init__(self) -> None:
+        self.seen: list[str] = []
+
+    def __getattribute__(self, name: str) -> Any:
+        if name.startswith("on_"):
+            object.__getattribute__(self, "seen").append(name)
+        return object.__getattribute__(self, name)
+
+
+def test_hooks_are_told_the_seven_moments_in_order() -> None:
+    assert len(MOMENTS) == 7
+    recorder = Recorder()
+    train(recorder, data=rows(20), epochs=2)
+    batch = ["on_batch_start", "on_gradients", "on_batch_end"]
+    epoch = ["on_epoch_start", *batch, *batch, "on_epoch_end"]
+    assert recorder.seen == ["on_fit_start", *epoch, *epoch, "on_fit_end"]
+
+
+class Stop(Hook):
+    def on_epoch_end(self, state: FitState) -> None:
+        state.stop = "enough"
+
+
+def test_a_hook_ends_training_after_the_epoch() -> None:
+    state = train(Stop(), epochs=9)
+    assert (state.epoch, state.stop) == (1, "enough")
+
+
+class LargestGradient(Hook):
+    value = 0.0
+
+    def on_gradients(self, state: FitState) -> None:
+        norms = [p.grad.norm() for p in state.net.parameters() if p.grad is not None]
+        self.value = max(self.value, float(torch.stack(norms).norm()))
+
+
+def test_clipping_bounds_the_global_norm_and_the_history_keeps_the_norm_before_it() -> None:
+    largest = LargestGradient()
+    state = train(largest, clip_norm=0.05)
+    assert largest.value <= 0.05 + 1e-6
+    assert state.history[0]["train/grad_norm"] > 0.05
+
+
+def test_a_loss_that_is_no_number_stops_with_the_step_and_its_rows() -> None:
+    data = rows(40, batch_size=8)
+    data.inputs[5] = torch.nan
+    with pytest.raises(NonFiniteLoss, match=r"epoch 1, step \d of 5: loss nan.*train rows of the batch:.*\b5\b") as caught:
+        train(data=data)
+    assert caught.value.exit_code == 4
+
+
+def test_train_loss_is_the_mean_over_rows_even_when_the_last_batch_is_small() -> None:
+    data, net = rows(18), nn.Linear(4, 2)  # batches of 16 and 2
+    with torch.no_grad():
+        expected = float(nn.functional.cross_entropy(net(data.inputs), data.targets))
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.0)
+    state = fit(net, data, rows(5), OBJECTIVE, optimizer, Schedule(None, "val/loss"), epochs=1, seed=0)
+    assert state.history[0]["train/loss"] == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "expected"),
+    [
+        (ScheduleConfig(name="constant"), [1.0, 1.0, 1.0, 1.0]),
+        (ScheduleConfig(name="step", step_epochs=2, factor=0.1), [1.0, 1.0, 0.1, 0.1]),
+        (ScheduleConfig(name="cosine"), [1.0, 0.853553, 0.5, 0.146447]),
+        (ScheduleConfig(name="plateau", plateau_patience=0, factor=0.5), None),
+    ],
+)
+def test_schedules_change_the_learning_rate_once_an_epoch(schedule: ScheduleConfig, expected: list[float] | None) -> None:
+    rates = [line["lr"] / 1e-2 for line in train(schedule=schedule).history]
+    if expected is None:
+        assert rates[0] == 1
+        assert sorted(rates, reverse=True) == rates
+    else:
+        assert rates == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize("name", ["adam", "adamw", "sgd", "rmsprop"])
+def test_every_optimizer_decays_weight_matrices_and_spares_biases(name: Any) -> None:
+    optimizer = build_optimizer(nn.Linear(3, 2), OptimizerConfig(name=name, weight_decay=0.1), lr=0.1)
+    decays = {group["params"][0].ndim: group["weight_decay"] for group in optimizer.param_groups}
+    assert decays == {2: 0.1, 1: 0.0}
+
+
+@pytest.mark.parametrize(
+    ("count", "size", "bounds"), [(5, 2, [(0, 2), (2, 5)]), (6, 4, [(0, 4), (4, 6)]), (3, 8, [(0, 3)]), (1, 1, [(0, 1)])]
+)
+def test_no_batch_has_a_single_row_unless_it_is_the_only_one(count: int, size: int, bounds: list[tuple[int, int]]) -> None:
+    assert rows(count, batch_size=size).bounds() == bounds
+
+
+def test_the_order_of_an_epoch_depends_on_seed_and_epoch_alone() -> None:
+    data = rows(100)
+    torch.manual_seed(1)
+    first = data.order(seed=0, epoch=3)
+    torch.manual_seed(2)
+    assert torch.equal(first, data.order(seed=0, epoch=3))
+    assert not torch.equal(first, data.order(seed=0, epoch=4))
+    assert not torch.equal(first, data.order(seed=1, epoch=3))
+    assert sorted(first.tolist()) == list(range(100))
+
+
+def test_early_stopping_ends_the_fit_and_names_itself() -> None:
+    stopping = EarlyStopping("val/loss", patience=2, min_delta=10.0)
+    state = train(stopping, epochs=20)
+    assert (state.stop, state.epoch, stopping.best_epoch) == ("early_stopping", 3, 1)
