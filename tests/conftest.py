@@ -1,6 +1,6 @@
 """What many tests need: a project folder, small rows, a finished run."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,7 +58,7 @@ class Finished:
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Finished]:
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
     """A trained, evaluated and exported run, shared: tests must not change it."""
     folder = tmp_path_factory.mktemp("finished")
     with pytest.MonkeyPatch.context() as patch:
@@ -69,4 +69,4 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Finished]:
         assert main(["export", "--config", "quick.yaml"]) == 0
     run = (folder / "runs" / "latest").resolve()
     prepared = next(path for path in (folder / "data" / "prepared").iterdir() if path.is_dir())
-    yield Finished(run, Prepared.open(prepared), Model.open(run / "train"), Exported.open(run / "export"))
+    return Finished(run, Prepared.open(prepared), Model.open(run / "train"), Exported.open(run / "export"))

@@ -69,7 +69,7 @@ def test_the_manifest_records_what_the_result_depends_on(finished: Finished) -> 
 def test_prepared_splits_have_one_target_for_each_row(finished: Finished) -> None:
     sizes = {}
     for split in ("train", "validation", "test"):
-        inputs, targets = finished.prepared.split(split)  # type: ignore[arg-type]  # a literal, in a loop
+        inputs, targets = finished.prepared.split(split)
         assert inputs.shape == (len(targets), *finished.prepared.schema.shape)
         sizes[split] = len(targets)
     assert sizes == finished.prepared.manifest.notes["rows"]

@@ -85,8 +85,7 @@ def test_an_unknown_run_is_refused_and_the_newest_are_named(tmp_path: Path) -> N
 
 def test_a_second_command_on_the_same_run_is_refused_until_the_first_ends(tmp_path: Path) -> None:
     run = new_run(tmp_path, REQUEST)
-    with run.lock():
-        with pytest.raises(UserError, match="another command is working on this run"), run.lock():
-            pass
+    with run.lock(), pytest.raises(UserError, match="another command is working on this run"), run.lock():
+        pass
     with run.lock():
         pass

@@ -3,7 +3,8 @@
 import io
 import logging
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 
 import torch
 from torch import Tensor, nn
@@ -24,20 +25,39 @@ def export(module: nn.Module, example: Tensor, form: Format) -> bytes:
     example: (2, *shape) rows. Two, since an exporter takes a dimension of one for a constant.
     """
     try:
-        with warnings.catch_warnings(), torch.no_grad():
+        # The exporters print graphs and advice about their own internals; the reason is in the exception.
+        with _silent(), warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")
             # A tracer takes one branch of an `if` on data for the only one; as an error, it is refused instead.
             warnings.simplefilter("error", TracerWarning)
             return _EXPORTERS[form](module, example)
     except Exception as error:  # exporters raise what they like, on models that users wrote
-        reason = next((line for line in str(error).strip().splitlines() if line.strip()), type(error).__name__)
-        raise GateRefused(f"export: the model cannot be written as {form}: {type(error).__name__}: {reason[:300]}") from error
+        raise GateRefused(f"export: the model cannot be written as {form}: {first_line(error)}") from error
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's innermost cause, short enough for a terminal."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[0][:300]}" if lines else type(error).__name__
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    logger = logging.getLogger("torch")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+            yield
+    finally:
+        logger.setLevel(level)
 
 
 def _onnx(module: nn.Module, example: Tensor) -> bytes:
     import onnx
 
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     program = torch.onnx.export(
         module,
         (example,),

@@ -12,7 +12,7 @@ from pipeline.artifacts import Exported, Model, Prepared
 from pipeline.config import Config
 from pipeline.config.sections import Format
 from pipeline.errors import GateRefused
-from pipeline.exporting.formats import RUNTIME, SUFFIX, export
+from pipeline.exporting.formats import RUNTIME, SUFFIX, export, first_line
 from pipeline.exporting.parity import Parity, compare, refusal
 from pipeline.exporting.reference import reference
 from pipeline.manifest import now
@@ -68,8 +68,7 @@ def _prove(config: Config, payload: bytes, form: Format, schema: Schema, inputs:
             predictor.predict, inputs, expected, batch_sizes=section.batch_sizes, atol=section.atol, rtol=section.rtol
         )
     except Exception as error:  # a runtime raises what it likes on a file that it cannot run
-        reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
-        raise GateRefused(f"export: {form}: the file fails on validation rows: {reason[:300]}") from error
+        raise GateRefused(f"export: {form}: the file fails on validation rows: {first_line(error)}") from error
 
 
 def file_name(model: Model, form: Format) -> str:

@@ -14,13 +14,13 @@ def test_standard_gives_each_column_mean_0_and_deviation_1_and_a_constant_0() ->
     fitted = statistics.fit(TABLE, "standard", per_channel=False)
     normalized = (TABLE - fitted["shift"]) / fitted["scale"]
     np.testing.assert_allclose(normalized.mean(axis=0), 0, atol=1e-7)
-    np.testing.assert_allclose(normalized.std(axis=0), [1, 1, 0], atol=1e-7)
+    np.testing.assert_allclose(normalized.std(axis=0), np.array([1.0, 1.0, 0.0]), atol=1e-7)
 
 
 def test_minmax_gives_each_column_0_to_1() -> None:
     fitted = statistics.fit(TABLE, "minmax", per_channel=False)
     normalized = (TABLE - fitted["shift"]) / fitted["scale"]
-    np.testing.assert_allclose(normalized, [[0, 0, 0], [0.5, 0.5, 0], [1, 1, 0]])
+    np.testing.assert_allclose(normalized, np.array([[0, 0, 0], [0.5, 0.5, 0], [1, 1, 0]]))
 
 
 def test_none_changes_nothing() -> None:

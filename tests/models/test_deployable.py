@@ -1,5 +1,7 @@
 """What is exported takes raw values and answers in the target's own unit."""
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import nn
@@ -8,7 +10,7 @@ from pipeline.models.deployable import Deployable, Normalize
 from pipeline.training.deployed import answers, deployable_of
 from tests.conftest import Finished
 
-STATISTICS = {"inputs": {"shift": [1.0, 2.0], "scale": [2.0, 4.0]}, "target": {"shift": 100.0, "scale": 10.0}}
+STATISTICS: dict[str, Any] = {"inputs": {"shift": [1.0, 2.0], "scale": [2.0, 4.0]}, "target": {"shift": 100.0, "scale": 10.0}}
 
 
 def test_regression_undoes_the_targets_normalization_inside_the_graph() -> None:

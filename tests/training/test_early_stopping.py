@@ -13,7 +13,9 @@ class State:
     """As much of a FitState as early stopping looks at."""
 
     def __init__(self) -> None:
-        self.epoch, self.stop, self.history = 0, None, cast(list[dict[str, Any]], [])
+        self.epoch = 0
+        self.stop: str | None = None
+        self.history: list[dict[str, Any]] = []
 
 
 def watch(

@@ -1,0 +1,149 @@
+"""Stages run when they must, are skipped when nothing changed, and every command works on the run that its user means."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from pipeline.stages import STAGES, chain, stage_named
+from tests.conftest import Project
+
+
+def ran(out: list[str]) -> list[str]:
+    return [line.split()[0] for line in out if line and "skipped" not in line and "epoch" not in line.split("  ")[0]]
+
+
+def test_missing_stages_run_first_and_unchanged_ones_are_skipped_with_a_line_each(project: Project) -> None:
+    _, out, _ = project.run("export")
+    assert [line.split()[0] for line in out if " s  " in line] == ["prepare", "train", "export"]
+    _, out, _ = project.run("export")
+    assert len(out) == 3
+    assert all("skipped, unchanged since" in line and " -> " in line for line in out)
+
+
+def test_a_run_is_continued_by_the_next_command_without_its_words(project: Project) -> None:
+    project.run("train", "train.epochs=2")
+    trained = project.latest
+    _, out, _ = project.run("export")
+    assert project.latest == trained
+    assert "skipped" in out[1]
+    assert "train: {" in (trained / "config.yaml").read_text() or "epochs: 2" in (trained / "config.yaml").read_text()
+
+
+def test_train_itself_takes_nothing_from_an_earlier_command(project: Project) -> None:
+    project.run("train", "train.epochs=2")
+    first = project.latest
+    project.run("train")
+    assert project.latest != first
+    project.run("train", "train.epochs=2")
+    assert project.latest == first, "the same request finds the same run"
+
+
+def test_a_word_that_disagrees_with_the_newest_run_finds_or_makes_another(project: Project) -> None:
+    project.run("train", "seed=1")
+    one = project.latest
+    project.run("train", "seed=2")
+    two = project.latest
+    project.run("export", "seed=1")
+    assert project.latest == one
+    project.run("export", "seed=3")
+    assert project.latest not in {one, two}
+
+
+def test_a_change_in_the_file_trains_anew_and_keeps_the_old_run(project: Project) -> None:
+    project.run("train")
+    first = project.latest
+    file = project.folder / "quick.yaml"
+    file.write_text(file.read_text().replace("epochs: 3", "epochs: 2"))
+    project.run("export")
+    assert project.latest != first
+    assert (first / "train" / "best.pt").is_file()
+
+
+def test_a_changed_key_runs_its_stage_again_in_the_same_run_and_says_which(project: Project) -> None:
+    project.run("export")
+    trained = project.latest
+    _, out, _ = project.run("export", "export.atol=1e-3")
+    assert "export             runs again: export.atol was 0.0001, is 0.001" in out
+    assert project.latest == trained
+    assert json.loads((trained / "export" / "bundle" / "golden.json").read_text())["atol"] == 1e-3
+
+
+def test_what_was_exported_on_request_is_what_a_later_stage_takes(project: Project) -> None:
+    project.run("export", "export.bundle=torchscript")
+    request = json.loads((project.latest / "run.json").read_text())
+    assert request["words"] == {"export.bundle": "torchscript"}
+    project.run("evaluate")
+    assert json.loads((project.latest / "run.json").read_text())["words"] == {"export.bundle": "torchscript"}
+
+
+def test_a_named_run_is_used_as_it_is_and_a_contradiction_is_refused(project: Project) -> None:
+    project.run("train", "train.epochs=2")
+    run = project.latest.name
+    project.run("train")
+    file = project.folder / "quick.yaml"
+    file.write_text("data: {source: wine}\n")
+    code, out, _ = project.run("export", "--run", run)
+    assert code == 0
+    assert project.latest.name == run
+    assert "skipped" in out[1]
+    code, _, err = project.run("export", "--run", run, "train.epochs=9")
+    assert code == 2
+    assert err == [f"command line: train.epochs: run {run} was made with 2, not 9; leave out --run to make another"]
+
+
+def test_a_named_run_keeps_its_training_even_when_our_code_changed(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    project.run("train")
+    run = project.latest.name
+    weights = (project.latest / "train" / "best.pt").read_bytes()
+    monkeypatch.setattr("pipeline.runner.code_digest", lambda entries: f"other code {entries}")
+    monkeypatch.setattr("pipeline.choose.code_digest", lambda entries: f"other code {entries}")
+    _, out, _ = project.run("export", "--run", run)
+    assert any("kept as run" in line for line in out)
+    assert (project.latest / "train" / "best.pt").read_bytes() == weights
+    _, out, _ = project.run("export")
+    assert project.latest.name != run, "without a name, other code means another run"
+
+
+def test_a_flipped_byte_in_the_best_checkpoint_is_refused_with_both_digests(project: Project) -> None:
+    project.run("export")
+    file = project.latest / "train" / "best.pt"
+    payload = bytearray(file.read_bytes())
+    payload[1000] ^= 1
+    file.write_bytes(payload)
+    code, _, err = project.run("export")
+    assert code == 2
+    assert len(err) == 1
+    assert "train/best.pt: the file changed after it was written (sha256 recorded " in err[0]
+
+
+def test_a_failed_training_leaves_no_run_that_a_later_command_would_take(project: Project) -> None:
+    bad = ("train.lr=1e20", "train.optimizer.name=sgd", "data.source=diabetes")
+    assert project.run("train", *bad)[0] == 4
+    assert not (project.folder / "runs" / "latest").exists()
+    assert project.run("export", *bad)[0] == 4
+
+
+def test_the_journal_tells_the_whole_story(project: Project) -> None:
+    project.run("evaluate")
+    records = [json.loads(line) for line in (project.latest / "journal.jsonl").read_text().splitlines()]
+    events = [(record["stage"], record["values"]["name"]) for record in records if record["kind"] == "event"]
+    for stage in ("prepare", "train", "evaluate"):
+        assert events.index((stage, "stage_started")) < events.index((stage, "stage_finished"))
+    epochs = [record["step"] for record in records if record["kind"] == "metrics" and record["stage"] == "train"]
+    assert epochs == [1, 2, 3]
+
+
+def test_a_stage_cannot_read_a_key_that_it_does_not_declare(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    def nosy(config: object, *, out: Path, tracker: object) -> None:
+        config.train  # type: ignore[attr-defined]  # noqa: B018
+
+    monkeypatch.setattr("pipeline.stages.prepare.run", nosy)
+    with pytest.raises(AttributeError, match=r"stage prepare reads config\.train, which its row in STAGES does not declare"):
+        project.run("prepare")
+
+
+def test_the_table_is_in_the_order_in_which_stages_depend_on_each_other() -> None:
+    for stage in STAGES:
+        assert chain(stage)[-1] is stage
+    assert [stage.name for stage in chain(stage_named("serve"))] == ["prepare", "train", "export", "serve"]
