@@ -16,6 +16,7 @@ from serving.bundle import Runtime
 
 SUFFIX: dict[Format, str] = {"onnx": "onnx", "torchscript": "torchscript.pt"}
 RUNTIME: dict[Format, Runtime] = {"onnx": "onnxruntime", "torchscript": "torchscript"}
+_BRANCHES = {"TracerWarning", "GuardOnDataDependentSymNode"}
 INPUT, OUTPUT, BATCH = "inputs", "outputs", "batch"
 
 
@@ -39,6 +40,8 @@ def first_line(error: BaseException) -> str:
     """Return the first line of an error's innermost cause, short enough for a terminal."""
     while error.__cause__ is not None:
         error = error.__cause__
+    if type(error).__name__ in _BRANCHES:
+        return "forward() takes a branch that depends on the values of the rows; write it with torch.where"
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return f"{type(error).__name__}: {lines[0][:300]}" if lines else type(error).__name__
 

@@ -111,7 +111,11 @@ def test_a_torchscript_bundle_is_made_on_request_and_answers_the_same(project: P
 
 def test_one_format_alone_is_enough(project: Project) -> None:
     project.run("export", "export.formats=[onnx]")
-    assert sorted(path.suffix for path in (project.latest / "export").iterdir() if path.is_file()) == [".json", ".json", ".onnx"]
+    assert sorted(path.suffix for path in (project.latest / "export").iterdir() if path.is_file()) == [
+        ".json",
+        ".json",
+        ".onnx",
+    ]
 
 
 def test_golden_rows_take_turns_over_the_classes_and_span_a_regression_target() -> None:

@@ -75,7 +75,10 @@ def test_a_change_in_the_users_file_trains_anew(project: Project) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (("return self.layers(inputs)", "return self.layers(inputs)[:, :2]"), "must return the shape (2, 3), it returns (2, 2)"),
+        (
+            ("return self.layers(inputs)", "return self.layers(inputs)[:, :2]"),
+            "must return the shape (2, 3), it returns (2, 2)",
+        ),
         (("return self.layers(inputs)", "return self.layers(inputs.T)"), "forward() fails on rows of shape (4,)"),
         (("class Net", "class Nett"), "the file has no 'Net'"),
     ],
