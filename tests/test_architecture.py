@@ -26,6 +26,7 @@ SERVING_MAY_IMPORT = {
     "serving",
     "torch",
 }
+TRAINING_ONLY = {"torch", "mlflow", "pydantic", "yaml", "sklearn", "scipy", "onnx", "pipeline", "rich", "pandas"}
 SOURCES = sorted(path for package in ("pipeline", "serving") for path in (ROOT / package).rglob("*.py"))
 
 
@@ -91,7 +92,7 @@ def test_serving_answers_where_no_training_package_can_be_imported(finished: Fin
 import sys
 class Absent:
     def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in {{"torch", "mlflow", "pydantic", "yaml", "sklearn", "scipy", "onnx", "pipeline", "rich", "pandas"}}:
+        if name.partition(".")[0] in {TRAINING_ONLY!r}:
             raise ModuleNotFoundError(name)
 sys.meta_path.insert(0, Absent())
 from pathlib import Path
