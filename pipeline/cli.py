@@ -119,8 +119,8 @@ def _mlflow_ui(_: argparse.Namespace) -> int:
     from pipeline.tracking.mlflow import ui_command
 
     settings = _mlflow_settings()
-    print(f"MLflow UI on http://{settings.ui.host}:{settings.ui.port} over {settings.tracking_uri}; Ctrl-C stops", flush=True)
-    command, environment = ui_command(settings)
+    page, command, environment = ui_command(settings)
+    print(f"MLflow UI over {settings.tracking_uri}: {page}  (Ctrl-C stops)", flush=True)
     os.execve(command[0], command, environment)
 
 

@@ -87,9 +87,7 @@ def until_stdin_closes() -> Iterator[Callable[[], bool]]:
 
 def project(journal: Path, settings: MlflowSettings, finished: Callable[[], bool] = lambda: True) -> int:
     """Store what the MLflow run of this journal lacks, until `finished()`; return the number of journal lines stored."""
-    os.environ.update({name: value for name, value in _ENVIRONMENT.items() if name not in os.environ})
-    for logger in ("alembic", "mlflow.store.db.utils"):  # they print every migration of a new store
-        logging.getLogger(logger).setLevel(logging.WARNING)
+    _prepare_process()
     client, run_id, known = _open(settings, journal.parent.name)
     stored = 0
     with journal.open("rb") as file:
@@ -107,10 +105,22 @@ def project(journal: Path, settings: MlflowSettings, finished: Callable[[], bool
                 return stored
 
 
-def ui_command(settings: MlflowSettings) -> tuple[list[str], dict[str, str]]:
-    """Return the command that starts the MLflow UI on the store of `mlflow.yaml`, and its environment."""
+def ui_command(settings: MlflowSettings) -> tuple[str, list[str], dict[str, str]]:
+    """Return the page of our experiment, and the command and the environment that start the MLflow UI on its store."""
+    _prepare_process()
+    from mlflow import MlflowClient
+
+    experiment = _experiment(MlflowClient(tracking_uri=settings.tracking_uri), settings)
+    page = f"#/experiments/{experiment}/runs?workflowType=machine_learning"
     command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", str(settings.tracking_uri)]
-    return [*command, "--host", settings.ui.host, "--port", str(settings.ui.port)], {**_ENVIRONMENT, **os.environ}
+    command += ["--host", settings.ui.host, "--port", str(settings.ui.port)]
+    return f"http://{settings.ui.host}:{settings.ui.port}/{page}", command, {**_ENVIRONMENT, **os.environ}
+
+
+def _prepare_process() -> None:
+    os.environ.update({name: value for name, value in _ENVIRONMENT.items() if name not in os.environ})
+    for logger in ("alembic", "mlflow.store.db.utils"):  # they print every migration of a new store
+        logging.getLogger(logger).setLevel(logging.WARNING)
 
 
 def _open(settings: MlflowSettings, run_name: str) -> tuple["MlflowClient", str, int]:
@@ -119,16 +129,23 @@ def _open(settings: MlflowSettings, run_name: str) -> tuple["MlflowClient", str,
     from mlflow.entities import ViewType
 
     client = MlflowClient(tracking_uri=settings.tracking_uri)
-    experiment = client.get_experiment_by_name(settings.experiment)
-    location = settings.artifact_location
-    if "://" not in location:
-        location = Path(location).resolve().as_uri()
-    experiment_id = experiment.experiment_id if experiment else client.create_experiment(settings.experiment, location)
+    experiment_id = _experiment(client, settings)
     # A create call that is retried makes a second run; our own name, searched first, finds the one that is there.
     found = client.search_runs([experiment_id], f"tags.`{RUN_TAG}` = '{run_name}'", run_view_type=ViewType.ALL, max_results=1)
     if found:
         return client, found[0].info.run_id, int(found[0].data.tags.get(LINES_TAG, "0"))
     return client, client.create_run(experiment_id, run_name=run_name, tags={RUN_TAG: run_name}).info.run_id, 0
+
+
+def _experiment(client: "MlflowClient", settings: MlflowSettings) -> str:
+    experiment = client.get_experiment_by_name(settings.experiment)
+    if experiment is not None:
+        return str(experiment.experiment_id)
+    location = settings.artifact_location
+    if "://" not in location:
+        location = Path(location).resolve().as_uri()
+    # The kind makes the UI open on runs and their charts instead of on traces of language models.
+    return client.create_experiment(settings.experiment, location, tags={"mlflow.experimentKind": "custom_model_development"})
 
 
 def _store(client: "MlflowClient", run_id: str, records: Sequence[Record]) -> None:

@@ -20,15 +20,15 @@ class TensorBoard:
         self._writer: SummaryWriter | None = None
 
     def show(self, record: Record) -> None:
-        """Write the metrics of one record."""
-        if record.kind != "metrics":
+        """Write the metrics of one epoch."""
+        if record.kind != "metrics" or record.step is None:  # a curve needs steps; other numbers are in MLflow and on disk
             return
         if self._writer is None:
             from torch.utils.tensorboard import SummaryWriter
 
             self._writer = SummaryWriter(str(self._folder))
         for name, value in record.values.items():
-            self._writer.add_scalar(name, value, record.step or 0)
+            self._writer.add_scalar(name, value, record.step)
 
     def close(self) -> None:
         """Flush and close the event file."""

@@ -77,7 +77,7 @@ def test_an_export_with_another_normalization_is_refused_and_no_bundle_is_made(
     assert json.loads((partial / "parity.json").read_text())["train-fp32.onnx"]["passed"] is False
     assert not (partial / "bundle").exists()
     events = [json.loads(line)["values"] for line in (project.latest / "journal.jsonl").read_text().splitlines()]
-    assert [event for event in events if event.get("name") == "stage_failed"][0]["reason"] == err[0]
+    assert next(event for event in events if event.get("name") == "stage_failed")["reason"] == err[0]
 
 
 FROZEN = """
