@@ -36,9 +36,14 @@ class Console:
             self._write(text)
 
     def show(self, record: Record) -> None:
-        """Show the start of a piece of work with a known length, and its steps."""
-        if record.kind == "event" and record.values["name"] == "work_started":
-            self._begin(record.stage, int(record.values["steps"]))
+        """Show that a stage works, on what, and how far it is where its length is known."""
+        name = record.values["name"] if record.kind == "event" else ""
+        if name == "stage_started":
+            self._begin(record.stage, None, "starting")
+        elif name == "working_on":
+            self._begin(record.stage, None, str(record.values["what"]))
+        elif name == "work_started":
+            self._begin(record.stage, int(record.values["steps"]), "")
         elif record.kind == "metrics" and record.step is not None and self._total:
             self._advance(record)
 
@@ -56,21 +61,16 @@ class Console:
         """Remove the bar, however the work ended."""
         self.close()
 
-    def _begin(self, stage: str, steps: int) -> None:
+    def _begin(self, stage: str, steps: int | None, now: str) -> None:
         self.close()
-        self._total, self._started = steps, time.monotonic()
+        self._total, self._started = steps or 0, time.monotonic()
         if self._terminal:
             from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-            columns = (
-                "{task.description}",
-                BarColumn(bar_width=24),
-                MofNCompleteColumn(),
-                TimeRemainingColumn(),
-                TextColumn("{task.fields[now]}"),
-            )
+            length = () if steps is None else (MofNCompleteColumn(), TimeRemainingColumn())
+            columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), *length, TextColumn("{task.fields[now]}"))
             self._progress = Progress(*columns, transient=True)
-            self._task = self._progress.add_task(f"{stage:<8}", total=steps, now="")
+            self._task = self._progress.add_task(f"{stage:<8}", total=steps, now=now)
             self._progress.start()
 
     def _advance(self, record: Record) -> None:
