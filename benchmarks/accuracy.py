@@ -25,7 +25,9 @@ def main() -> int:
     parser.add_argument("--vary", choices=["seed", "prepare.split_seed"], default="seed")
     parser.add_argument("--values", nargs="+", type=int, default=[0, 1, 2])
     options = parser.parse_args()
-    print(f"| config | metric | mean | each {options.vary} | test rows | seconds a run |\n|---|---|---|---|---|---|", flush=True)
+    print(
+        f"| config | metric | mean | each {options.vary} | test rows | seconds a run |\n|---|---|---|---|---|---|", flush=True
+    )
     for config in options.configs:
         with tempfile.TemporaryDirectory() as folder:
             started = time.perf_counter()

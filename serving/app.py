@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 from flask import Flask, Response, g, request
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 from serving.bundle import Bundle
 from serving.errors import InvalidInput, ServingError
@@ -34,9 +34,9 @@ class Service:
         self.description = description
         self.identity = {"name": description.name, "version": description.version, "digest": bundle.digest}
         self.telemetry = Telemetry(self.identity)
-        self.decoder = native.Decoder(description.schema)
         self.unready: str | None = None
         try:
+            self.decoder = native.Decoder(description.schema)
             self.predictor = Predictor.from_bundle(bundle, threads=threads)
             self.predictor.check(bundle.golden())
         except ServingError as error:
@@ -70,10 +70,8 @@ def _add_routes(app: Flask, service: Service) -> None:
     @app.post("/predict")
     def predict() -> Response:
         if service.unready is not None:
-            return _error(
-                HTTPStatus.SERVICE_UNAVAILABLE, "not_ready", "the model failed its golden requests and does not answer"
-            )
-        return Response(service.predict(request.get_data(cache=False)), mimetype=_JSON)
+            return _error(HTTPStatus.SERVICE_UNAVAILABLE, "not_ready", "the model is not ready; GET /readyz says why")
+        return Response(service.predict(_body()), mimetype=_JSON)
 
     @app.get("/healthz")
     def healthz() -> Response:
@@ -113,10 +111,23 @@ def _add_telemetry(app: Flask, telemetry: Telemetry) -> None:
         return response
 
 
+def _body() -> bytes:
+    body = request.get_data(cache=False)
+    # Without a Content-Length (chunked), Werkzeug cuts the body at the limit in silence: is there more behind it?
+    if request.content_length is None and len(body) == request.max_content_length and request.environ["wsgi.input"].read(1):
+        raise RequestEntityTooLarge
+    return body
+
+
 def _add_errors(app: Flask) -> None:
     @app.errorhandler(InvalidInput)
     def invalid(error: InvalidInput) -> Response:
         return _error(HTTPStatus.BAD_REQUEST, "invalid_input", str(error), field=error.field)
+
+    @app.errorhandler(RequestEntityTooLarge)
+    def too_large(error: RequestEntityTooLarge) -> Response:
+        error.description = f"the body is larger than {request.max_content_length} bytes; send fewer rows in a request"
+        return refused(error)
 
     @app.errorhandler(HTTPException)
     def refused(error: HTTPException) -> Response:

@@ -23,6 +23,9 @@ DESCRIPTION, GOLDEN, REFERENCE = "bundle.json", "golden.json", "reference.json"
 
 Runtime = Literal["onnxruntime", "torchscript"]
 
+# What msgspec raises: DecodeError and UnicodeDecodeError, which are ValueErrors, and RecursionError on deep nesting.
+_UNREADABLE = (ValueError, RecursionError)
+
 
 class Artifact(msgspec.Struct, frozen=True):
     """The model file of a bundle and what runs it."""
@@ -99,7 +102,10 @@ class Bundle:
 
     def golden(self) -> Golden:
         """Return the golden requests."""
-        return msgspec.json.decode(self.read(GOLDEN), type=Golden)
+        try:
+            return msgspec.json.decode(self.read(GOLDEN), type=Golden)
+        except _UNREADABLE as error:
+            raise BundleError(f"{self.folder / GOLDEN}: {error}; export the run again") from error
 
 
 def write_bundle(folder: Path, files: dict[str, bytes], **description: Any) -> None:
@@ -130,11 +136,14 @@ def _read_description(folder: Path) -> Description:
                 f"{path}: format_version is {version!r}, this service reads {FORMAT_VERSION}; use a matching service"
             )
         return msgspec.json.decode(payload, type=Description)
-    except msgspec.DecodeError as error:
+    except _UNREADABLE as error:
         raise BundleError(f"{path}: {error}; export the run again") from error
 
 
 def _check_files(folder: Path, description: Description) -> None:
+    for name in description.files:
+        if name in {"", ".."} or Path(name).name != name:
+            raise BundleError(f"{folder / DESCRIPTION}: `files` lists {name!r}, which is not a plain file name")
     expected = {DESCRIPTION, *description.files}
     for needed in (description.artifact.file, GOLDEN, REFERENCE):
         if needed not in description.files:

@@ -40,10 +40,12 @@ def read_verified(path: Path, record: FileRecord) -> bytes:
 
     The bytes that were hashed are the bytes that are returned: a file swapped in between cannot slip through.
     """
-    payload = path.read_bytes() if path.is_file() else b""
+    if not path.is_file():
+        raise CorruptFile(path, recorded=record.sha256, found="no file")
+    payload = path.read_bytes()
     found = sha256_of(payload)
     if found != record.sha256:
-        raise CorruptFile(path, recorded=record.sha256, found=found if path.is_file() else "no file")
+        raise CorruptFile(path, recorded=record.sha256, found=found)
     return payload
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from serving import runtimes
 from serving.bundle import Bundle, Golden, Runtime
-from serving.errors import BundleError
+from serving.errors import BundleError, InvalidInput, ServingError
 from serving.schema import Schema
 
 Array = NDArray[np.float32]
@@ -22,10 +22,19 @@ class Predictor:
     """A loaded artifact with the schema that its rows and answers follow."""
 
     def __init__(self, artifact: bytes, *, schema: Schema, runtime: Runtime, threads: int = 1) -> None:
-        """Load `artifact` and run it once, so that the first request pays for no lazy set-up."""
+        """Load `artifact` and run it once, so that the first request pays for no lazy set-up.
+
+        Raises BundleError when the artifact does not load, does not take the schema's rows or returns another shape.
+        """
         self.schema = schema
         self._run = runtimes.load(artifact, runtime, threads=threads)
-        self.predict(np.zeros((1, *schema.shape), dtype=np.float32))
+        try:
+            self.predict(np.zeros((1, *schema.shape), dtype=np.float32))
+        except ServingError:
+            raise
+        except Exception as error:  # each runtime raises its own
+            reason = runtimes.one_line(error)
+            raise BundleError(f"the artifact does not run on a row of shape {schema.shape}: {reason}") from error
 
     @classmethod
     def from_bundle(cls, bundle: Bundle, *, threads: int = 1) -> "Predictor":
@@ -46,7 +55,16 @@ class Predictor:
         return outputs
 
     def answers(self, outputs: Array) -> list[dict[str, Any]]:
-        """Turn (batch, outputs) into one JSON-ready prediction for each row."""
+        """Turn (batch, outputs) into one JSON-ready prediction for each row.
+
+        Raises InvalidInput when an answer is not finite, as after an overflow: no label follows from it, and JSON has no NaN.
+        """
+        finite = np.isfinite(outputs).all(axis=1)  # (batch,)
+        if not finite.all():
+            raise InvalidInput(
+                f"row {int(finite.argmin())}: the model has no finite answer for these values; "
+                "GET /info shows the range that it was trained on"
+            )
         if self.schema.task == "regression":
             return [{"value": value} for (value,) in outputs.tolist()]
         classes = self.schema.classes
@@ -58,8 +76,13 @@ class Predictor:
 
     def check(self, golden: Golden) -> None:
         """Replay golden requests; raise BundleError naming the first row whose answer is not the evaluated model's."""
-        inputs = np.asarray(golden.inputs, dtype=np.float32)
-        expected = np.asarray(golden.outputs, dtype=np.float32)
+        inputs, expected, count = _array(golden.inputs), _array(golden.outputs), len(golden.inputs)
+        promised = (count, *self.schema.shape), (count, self.schema.outputs)
+        if not count or (inputs.shape, expected.shape) != promised:
+            raise BundleError(
+                f"golden requests: shapes {inputs.shape} and {expected.shape} where the schema promises "
+                f"{promised[0]} and {promised[1]}, and at least one row; export the run again"
+            )
         found = self.predict(inputs)
         allowed = golden.atol + golden.rtol * np.abs(expected)
         wrong = ~(np.abs(found - expected) <= allowed)  # a NaN is wrong, too
@@ -69,3 +92,10 @@ class Predictor:
                 f"golden request {row}: output {column} is {found[row, column]:.6g}, the evaluated model gave "
                 f"{expected[row, column]:.6g} (tolerance {allowed[row, column]:.2g})"
             )
+
+
+def _array(rows: list[Any]) -> Array:
+    try:
+        return np.asarray(rows, dtype=np.float32)
+    except (TypeError, ValueError):
+        return np.empty(0, dtype=np.float32)  # ragged, or not numbers: a shape that nothing promises

@@ -35,7 +35,7 @@ def _onnxruntime(artifact: bytes, threads: int) -> Run:
     try:
         session = onnxruntime.InferenceSession(artifact, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime raises one class per status code, none of them public
-        raise BundleError(f"onnxruntime {onnxruntime.__version__} cannot load the artifact: {_one_line(error)}") from error
+        raise BundleError(f"onnxruntime {onnxruntime.__version__} cannot load the artifact: {one_line(error)}") from error
     source, target = session.get_inputs()[0].name, session.get_outputs()[0].name
 
     def run(inputs: Array) -> Array:
@@ -59,7 +59,7 @@ def _torchscript(artifact: bytes, threads: int) -> Run:
         try:
             module = torch.jit.load(io.BytesIO(artifact), map_location="cpu").eval()
         except RuntimeError as error:
-            raise BundleError(f"torch {torch.__version__} cannot load the artifact: {_one_line(error)}") from error
+            raise BundleError(f"torch {torch.__version__} cannot load the artifact: {one_line(error)}") from error
 
     def run(inputs: Array) -> Array:
         with torch.inference_mode():
@@ -69,7 +69,8 @@ def _torchscript(artifact: bytes, threads: int) -> Run:
     return run
 
 
-def _one_line(error: Exception) -> str:
+def one_line(error: Exception) -> str:
+    """Return the first line of a runtime's error, which may hold a whole stack."""
     return str(error).strip().splitlines()[0][:300] if str(error).strip() else type(error).__name__
 
 

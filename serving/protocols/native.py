@@ -4,7 +4,7 @@
     {"records": [{"feature": value, …}, …]}   rows by feature name, tables only
 
 The decoder is built from the schema, so msgspec refuses a wrong type, NaN, an infinite or an unknown field while it parses,
-and names the path of the offending value.
+and names the path of the offending value. Its words are turned into ours here.
 """
 
 import re
@@ -14,20 +14,37 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.errors import InvalidInput
+from serving.errors import BundleError, InvalidInput
 from serving.schema import Schema
 
 Array = NDArray[np.float32]
 
-_AT_PATH = re.compile(r"^(?P<message>.*?) - at `\$\.?(?P<path>.*)`$", re.DOTALL)
-_MISSING = re.compile(r"missing required field `(?P<name>.*)`$")
+_TOO_LARGE = "the number does not fit into 32-bit floating point"
+_LONGEST_NAME = 100  # characters of a client's own key that an answer repeats
+
+# How msgspec 0.22 puts it; each with " - at `$.path`" behind it when the value is not the body itself.
+_WRONG_TYPE = re.compile(r"^Expected `(?P<expected>\w+)[^`]*`, got `(?P<got>\w+)`$")
+_MISSING = re.compile(r"^Object missing required field `(?P<name>.*)`$", re.DOTALL)
+_UNKNOWN = re.compile(r"^Object contains unknown field `(?P<name>.*?)`(?: - at `\$\.(?P<path>records\[\d+\])`)?$", re.DOTALL)
+_BAD_BYTE = re.compile(r"\(byte (?P<position>\d+)\)$")
+_NOT_A_NUMBER = re.compile(rb"NaN|Infinity")
+
+_KINDS = {
+    "float": "a number",
+    "int": "a number",
+    "str": "a string",
+    "bool": "a boolean",
+    "null": "null",
+    "array": "a list",
+    "object": "an object",
+}
 
 
 class Decoder:
     """Parses request bodies for one schema."""
 
     def __init__(self, schema: Schema) -> None:
-        """Build the msgspec types that a body of this schema must have."""
+        """Build the msgspec types that a body of this schema must have; raise BundleError for names that cannot be keys."""
         self._schema = schema
         row: Any = float
         for _ in schema.shape:
@@ -35,23 +52,27 @@ class Decoder:
         fields: list[tuple[str, Any, Any]] = [("inputs", list[row] | None, None)]
         if schema.features:
             columns = [(f"column_{i}", float, msgspec.field(name=f.name)) for i, f in enumerate(schema.features)]
-            record = msgspec.defstruct("Record", columns, forbid_unknown_fields=True)
+            try:
+                record = msgspec.defstruct("Record", columns, forbid_unknown_fields=True)
+            except ValueError as error:  # quotes, backslashes, control characters, or a name that is there twice
+                raise BundleError(f"the schema's feature names cannot be served: {error}") from error
             fields.append(("records", list[record] | None, None))  # type: ignore[valid-type]  # built at run time
         body = msgspec.defstruct("Body", fields, forbid_unknown_fields=True)
         self._decoder = msgspec.json.Decoder(body)
+        self._usage = 'send {"inputs": [row, …]}' + (' or {"records": [{"feature": value, …}, …]}' if schema.features else "")
 
     def decode(self, body: bytes) -> Array:
         """Return (batch, *shape) float32; raise InvalidInput with the path of the first value that does not fit."""
         try:
             parsed: Any = self._decoder.decode(body)
-        except msgspec.DecodeError as error:  # ValidationError is one of these
-            raise _invalid(str(error)) from error
-        except RecursionError as error:
-            raise InvalidInput("the JSON is nested too deeply") from error
+        except msgspec.ValidationError as error:
+            raise self._unfit(str(error)) from error
+        except ValueError as error:  # msgspec.DecodeError, or UnicodeDecodeError out of a key
+            raise InvalidInput(self._not_json(body, str(error))) from error
         inputs, records = parsed.inputs, getattr(parsed, "records", None)
         if (inputs is None) == (records is None):
-            keys = "`inputs` or `records`" if self._schema.features else "`inputs`"
-            raise InvalidInput(f"the body must hold {'exactly one of ' if self._schema.features else ''}{keys}")
+            keys = "exactly one of `inputs` and `records`" if self._schema.features else "`inputs`"
+            raise InvalidInput(f"the body must hold {keys}: {self._usage}")
         field = "inputs" if records is None else "records"
         rows = inputs if records is None else [msgspec.structs.astuple(record) for record in records]
         if not rows:
@@ -68,7 +89,7 @@ class Decoder:
             raise _misfit(rows, self._schema.shape, field)
         if not np.isfinite(array).all():
             row, *rest = (int(index) for index in np.argwhere(~np.isfinite(array))[0])
-            raise InvalidInput("the number does not fit into 32-bit floating point", field=self._path(field, row, rest))
+            raise InvalidInput(_TOO_LARGE, field=self._path(field, row, rest))
         return array
 
     def _path(self, field: str, row: int, rest: list[int]) -> str:
@@ -76,21 +97,51 @@ class Decoder:
             return f"records[{row}].{self._schema.features[rest[0]].name}"
         return f"{field}[{row}]" + "".join(f"[{index}]" for index in rest)
 
+    def _unfit(self, text: str) -> InvalidInput:
+        """Turn msgspec's message about a value, which may end in a JSON path, into ours."""
+        if match := _UNKNOWN.match(text):
+            return self._unknown(match["path"], match["name"])
+        message, separator, path = text.rpartition(" - at `$")
+        if not separator:
+            message, path = text, ""
+        path = path.removesuffix("`").removeprefix(".")
+        if match := _MISSING.match(message):
+            return InvalidInput("required, but missing", field=f"{path}.{match['name']}")
+        if match := _WRONG_TYPE.match(message):
+            expected, got = _KINDS[match["expected"]], _KINDS[match["got"]]
+            if not path:
+                return InvalidInput(f"the body must be {expected}, got {got}; {self._usage}")
+            return InvalidInput(f"expected {expected}, got {got}", field=path)
+        return InvalidInput(_TOO_LARGE if message == "Number out of range" else message, field=path or None)
+
+    def _unknown(self, path: str | None, name: str) -> InvalidInput:
+        shown = name if len(name) <= _LONGEST_NAME else name[:_LONGEST_NAME] + "…"
+        if path:
+            return InvalidInput("the model has no such feature; GET /info lists those that it has", field=f"{path}.{shown}")
+        if name == "records" and self._schema.kind == "image":
+            return InvalidInput(f"this model takes images, and those only through `inputs`: {self._usage}", field=shown)
+        return InvalidInput(f"unknown key; {self._usage}", field=shown)
+
+    def _not_json(self, body: bytes, reason: str) -> str:
+        """Say why a body is not JSON, in the words of somebody who sent it by mistake."""
+        if not body.strip():
+            return f"the body is empty; {self._usage}"
+        if body.startswith(b"\xef\xbb\xbf"):
+            return "the body starts with a byte order mark; send UTF-8 without one"
+        try:
+            body.decode()
+        except UnicodeDecodeError as error:
+            return f"the body is not UTF-8 (byte {error.start}); send JSON in UTF-8"
+        at = _BAD_BYTE.search(reason)
+        if at and _NOT_A_NUMBER.match(body, int(at["position"])):
+            return f"JSON has neither NaN nor Infinity (byte {at['position']}); leave such rows out or fill the values in"
+        reason = reason.removeprefix("JSON is malformed: ")
+        return f"the body is not JSON: {reason[:1].lower()}{reason[1:]}"
+
 
 def encode(predictions: list[dict[str, Any]], model: dict[str, str]) -> bytes:
     """Return the JSON of an answer."""
     return msgspec.json.encode({"predictions": predictions, "model": model})
-
-
-def _invalid(text: str) -> InvalidInput:
-    """Turn msgspec's message, which ends in a JSON path, into ours."""
-    match = _AT_PATH.match(text)
-    message, path = (match["message"], match["path"]) if match else (text, "")
-    missing = _MISSING.search(message)
-    if missing:
-        path = f"{path}.{missing['name']}" if path else missing["name"]
-        message = "required, but missing"
-    return InvalidInput(message[:1].lower() + message[1:] if message.startswith("Object") else message, field=path or None)
 
 
 def _misfit(rows: list[Any], shape: tuple[int, ...], field: str) -> InvalidInput:

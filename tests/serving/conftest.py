@@ -2,7 +2,6 @@
 
 import io
 import shutil
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,7 @@ from serving.schema import Feature, Schema
 Array = NDArray[np.float32]
 
 MODEL = "model.onnx"
-TOLERANCE = {"atol": 1e-5, "rtol": 1e-4}
+ATOL, RTOL = 1e-5, 1e-4
 
 # Names as people have them in their tables: a space, a dot, letters beyond ASCII, a bracket.
 FEATURES = ("age", "body mass", "größe.cm[1]")
@@ -71,6 +70,10 @@ def expected_of(schema: Schema, rows: Array) -> Array:
     return answers
 
 
+def assert_close(found: Array, expected: Array) -> None:
+    np.testing.assert_allclose(found, expected, atol=ATOL, rtol=RTOL)
+
+
 def onnx_of(schema: Schema, nodes: Sequence[onnx.NodeProto], **constants: NDArray[Any]) -> bytes:
     """A graph from `rows` to `answers` with a free batch dimension."""
     graph = helper.make_graph(
@@ -107,16 +110,14 @@ def torchscript_of(schema: Schema) -> bytes:
             return torch.softmax(rows.flatten(1) @ self.weights, dim=1)
 
     buffer = io.BytesIO()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # TorchScript as a whole, see pyproject.toml
-        torch.jit.save(torch.jit.trace(Tiny().eval(), torch.from_numpy(rows_of(schema, 2))), buffer)
+    torch.jit.save(torch.jit.trace(Tiny().eval(), torch.from_numpy(rows_of(schema, 2))), buffer)
     return buffer.getvalue()
 
 
 def golden_of(schema: Schema, count: int = 4) -> Golden:
     """Golden requests with numpy's answers."""
     rows = rows_of(schema, count)
-    return Golden(inputs=rows.tolist(), outputs=expected_of(schema, rows).tolist(), **TOLERANCE)
+    return Golden(inputs=rows.tolist(), outputs=expected_of(schema, rows).tolist(), atol=ATOL, rtol=RTOL)
 
 
 def make_bundle(
