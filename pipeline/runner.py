@@ -98,14 +98,14 @@ class Runner:
             return None
         artifact = kind.open(folder)
         reasons = wanted.differences(artifact.manifest)
-        if reasons and self._pinned and kind is Model:
-            self._say(stage, f"kept as run {folder.parent.name} has it, though {reasons[0]}", folder)
-        elif reasons:
+        if reasons and not (self._pinned and kind is Model):
             self._say(stage, f"runs again: {'; '.join(reasons[:3])}")
             return None
+        artifact.verify()
+        if reasons:
+            self._say(stage, f"kept as run {folder.parent.name} has it, though {reasons[0]}", folder)
         else:
             self._say(stage, f"skipped, unchanged since {_minute(artifact.manifest.created)}", folder)
-        artifact.verify()
         return artifact
 
     def _make(self, stage: Stage, kind: type[Artifact], folder: Path, inputs: list[Artifact], wanted: _Wanted) -> Artifact:

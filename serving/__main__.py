@@ -73,18 +73,23 @@ def _serve(options: argparse.Namespace, address: str, greeting: str) -> None:
         log_level=LogLevels.error,
     )
     server.on_startup(partial(print, greeting, flush=True))  # by now the port is bound and signals are handled
-    os.register_at_fork(after_in_child=_leave_signals_to_the_parent)
+    os.register_at_fork(
+        before=partial(signal.pthread_sigmask, signal.SIG_BLOCK, {signal.SIGTERM}),
+        after_in_parent=partial(signal.pthread_sigmask, signal.SIG_UNBLOCK, {signal.SIGTERM}),
+        after_in_child=_leave_signals_to_the_parent,
+    )
     load = partial(_load, options.bundle, options.max_body_mb)
     server.serve(target_loader=load, wrap_loader=False)
 
 
 def _leave_signals_to_the_parent() -> None:
-    """Let a new worker end by its parent's SIGTERM alone, from its first moment on.
+    """Let a new worker end by its parent's SIGTERM alone, from its first moment on; runs right after the fork.
 
-    The inherited handler would swallow it while the model loads. Ctrl-C reaches parent and workers at once, and a second
-    signal in the handler of the first can lock a worker of granian 2.8.7 up.
+    The inherited handler would swallow SIGTERM while the model loads. Ctrl-C reaches parent and workers at once, and a
+    second signal in the handler of the first can lock up a worker of granian 2.8.7.
     """
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
 
 

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from torch import Tensor
+from torch import Tensor, nn
 
+from pipeline.config.sections import Format
 from pipeline.exporting import formats
 from pipeline.models.deployable import Normalize
 from pipeline.stages.export import golden_rows
@@ -61,7 +62,7 @@ def test_an_export_with_another_normalization_is_refused_and_no_bundle_is_made(
     project.run("train")
     original = formats.export
 
-    def broken(module: formats.nn.Module, example: Tensor, form: formats.Format) -> bytes:
+    def broken(module: nn.Module, example: Tensor, form: Format) -> bytes:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(Normalize, "forward", other_normalization)
             return original(module, example, form)

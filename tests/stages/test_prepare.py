@@ -20,7 +20,8 @@ def test_rows_are_stored_raw_with_schema_and_train_statistics(project: Project) 
     assert "iris: 97 train + 22 validation + 31 test rows of 4" in line
     (made,) = prepared(project)
     inputs, targets = made.split("train")
-    assert (inputs.dtype, targets.dtype) == (np.float32, np.int64)
+    assert inputs.dtype == np.float32
+    assert targets.dtype == np.int64
     assert made.schema.classes == ("setosa", "versicolor", "virginica")
     assert [feature.name for feature in made.schema.features][:1] == ["sepal length (cm)"]
     assert inputs.min() > 0, "normalized rows would be negative in places"
