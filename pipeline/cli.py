@@ -18,6 +18,7 @@ from pipeline.stages import STAGES, Stage, chain, stage_named
 from serving.errors import ServingError
 
 if TYPE_CHECKING:
+    from pipeline.artifacts import Artifact
     from pipeline.choose import Choice
 
 MLFLOW_FILE = Path("mlflow.yaml")
@@ -57,37 +58,31 @@ def _run_stage(options: argparse.Namespace) -> int:
     if options.config is None and options.run == "latest":
         raise UserError("command line: --config: which configuration? for example --config configs/digits.yaml")
     if chain(stage) == (stage,):
-        return _work(stage, load(options.config, options.words), None, mlflow=False)
+        _make(stage, load(options.config, options.words), None, mlflow=False)
+        return 0
     from pipeline.choose import choose
 
     choice = choose(stage, options.config, options.words, options.run, root=RUNS)
     with choice.run.lock():
-        code = _work(stage, choice.config, choice, mlflow=mlflow)
+        artifacts = _make(stage, choice.config, choice, mlflow=mlflow)
     if stage.makes is None:
         from pipeline.runner import Scoped
 
-        artifacts = [
-            kind.open(choice.run.folder / stage_of.name)
-            for kind in stage.takes
-            for stage_of in STAGES
-            if stage_of.makes is kind
-        ]
         stage.run(Scoped(choice.config, stage), *artifacts)
-    return code
+    return 0
 
 
-def _work(stage: Stage, config: Config, choice: "Choice | None", *, mlflow: bool) -> int:
+def _make(stage: Stage, config: Config, choice: "Choice | None", *, mlflow: bool) -> "list[Artifact]":
+    """Make what a stage makes, or what it takes when it makes nothing."""
     from pipeline.runner import Runner
     from pipeline.tracking.console import Console
 
     with Console(terminal=sys.stdout.isatty(), write=lambda line: print(line, flush=True)) as console:
         runner = Runner(config, console, choice, mlflow=mlflow)
         try:
-            for kind in stage.takes if stage.makes is None else (stage.makes,):
-                runner.make(kind)
+            return [runner.make(kind) for kind in (stage.takes if stage.makes is None else (stage.makes,))]
         finally:
             runner.close()
-    return 0
 
 
 def _show_config(options: argparse.Namespace) -> int:

@@ -70,7 +70,7 @@ def _fault(kind: type[BaseModel], source: Source, detail: dict[str, Any]) -> Fau
     match detail["type"]:
         case "extra_forbidden":
             known = _keys_at(kind, path[:-1], source)
-            message = f"unknown key (value {seen}); {_suggestion(path[-1], known)}"
+            message = f"unknown key (value {seen}){_close(path[-1], known) or '; known: ' + ', '.join(known)}"
         case "missing":
             message = "required, but missing"
         case "value_error":
@@ -79,11 +79,11 @@ def _fault(kind: type[BaseModel], source: Source, detail: dict[str, Any]) -> Fau
             path = (*path, "name")
             choices = [choice.strip(" '") for choice in detail["ctx"]["expected_tags"].split(",")]
             tag = str(detail["ctx"]["tag"])
-            message = f"must be one of {', '.join(choices)} (value {tag!r}); {_suggestion(tag, choices)}"
+            message = f"must be one of {', '.join(choices)} (value {tag!r}){_close(tag, choices)}"
         case "literal_error":
             choices = [choice.strip(" '") for choice in detail["ctx"]["expected"].replace(" or ", ",").split(",")]
             message = f"must be one of {', '.join(choices)} (value {seen})"
-            message += f"; {_suggestion(str(detail['input']), choices)}" if isinstance(detail["input"], str) else ""
+            message += _close(str(detail["input"]), choices)
         case "model_type" | "model_attributes_type":
             message = f"is a section; write its keys below it (value {seen})"
         case "string_pattern_mismatch":
@@ -107,9 +107,9 @@ def _shown(value: Any) -> str:
     return text if len(text) <= 60 else text[:57] + "…"
 
 
-def _suggestion(word: str, known: Sequence[str]) -> str:
+def _close(word: str, known: Sequence[str]) -> str:
     close = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
-    return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"
+    return f"; did you mean {close[0]!r}?" if close else ""
 
 
 def _keys_at(kind: type[BaseModel], path: Path_, source: Source) -> list[str]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from pipeline.artifacts import Evaluation, Model, Prepared
 from pipeline.config import Config
-from pipeline.metrics.intervals import as_json
+from pipeline.metrics.intervals import Interval, as_json
 from pipeline.metrics.score import confusion_matrix, per_class, score
 from pipeline.reporting.figures import confusion_figure, residual_figure
 from pipeline.stages import Outcome
@@ -48,6 +48,7 @@ def run(config: Config, prepared: Prepared, model: Model, *, out: Path, tracker:
     write_atomic(out / Evaluation.METRICS, msgspec.json.format(msgspec.json.encode(result), indent=2))
 
     metrics = {f"{section.split}/{name}": interval.value for name, interval in scored.items()}
+    metrics |= _finite_bounds(scored, section.split)
     tracker.metrics(metrics)
     head = scored[schema.headline]
     summary = f"{section.split} {schema.headline} {head.value:.4g} [{head.low:.4g}, {head.high:.4g}] on {len(targets)} rows"
@@ -55,7 +56,7 @@ def run(config: Config, prepared: Prepared, model: Model, *, out: Path, tracker:
         summary += (
             f"; read {reads} of the same test split, so the number grows optimistic (evaluate.test_reads={section.test_reads})"
         )
-    return Outcome(summary, metrics=metrics | _finite_bounds(scored, section.split))
+    return Outcome(summary, metrics=metrics)
 
 
 def _record_read(prepared: Prepared, model: Model) -> int:
@@ -67,6 +68,6 @@ def _record_read(prepared: Prepared, model: Model) -> int:
         return sum(1 for _ in ledger)
 
 
-def _finite_bounds(scored: dict[str, Any], split: str) -> dict[str, float]:
+def _finite_bounds(scored: dict[str, Interval], split: str) -> dict[str, float]:
     bounds = {f"{split}/{name}.{side}": getattr(value, side) for name, value in scored.items() for side in ("low", "high")}
     return {name: bound for name, bound in bounds.items() if np.isfinite(bound)}

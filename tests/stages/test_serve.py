@@ -1,0 +1,43 @@
+"""serve: what is missing is made, then this process becomes the service."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from serving.bundle import Bundle
+from tests.conftest import Project
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """The commands that this process would have become."""
+    commands: list[list[str]] = []
+    monkeypatch.setattr("os.execv", lambda path, words: commands.append(words))
+    return commands
+
+
+def test_a_missing_bundle_is_made_and_the_service_gets_every_option(project: Project, started: list[list[str]]) -> None:
+    code, out, _ = project.run("serve", "serve.port=8123", "serve.workers=2", "serve.host=0.0.0.0")
+    assert code == 0
+    assert [line.split()[0] for line in out if " s  " in line] == ["prepare", "train", "export"]
+    (words,) = started
+    assert words[:4] == [sys.executable, "-m", "serving", "--bundle"]
+    Bundle(Path(words[4]))
+    options = dict(zip(words[5::2], words[6::2], strict=True))
+    assert options == {"--host": "0.0.0.0", "--port": "8123", "--workers": "2", "--threads": "16", "--max-body-mb": "16"}
+
+
+def test_what_was_exported_on_request_is_what_is_served(project: Project, started: list[list[str]]) -> None:
+    project.run("export", "export.bundle=torchscript", "train.epochs=2")
+    trained = project.latest
+    project.run("serve")
+    assert project.latest == trained
+    assert Bundle(Path(started[0][4])).description.artifact.runtime == "torchscript"
+
+
+def test_a_later_port_changes_nothing_but_the_port(project: Project, started: list[list[str]]) -> None:
+    project.run("serve", "serve.port=8123")
+    _, out, _ = project.run("serve", "serve.port=8124")
+    assert all("skipped" in line for line in out)
+    assert [words[words.index("--port") + 1] for words in started] == ["8123", "8124"]
