@@ -13,7 +13,7 @@ PIP_ARGS ?=
 PY := .venv/bin/python
 STAGE = $(PY) -m pipeline $@ --config $(CONFIG) --run $(RUN) $(SET)
 
-.PHONY: help setup prepare train evaluate export serve all config sync mlflow tensorboard test check format bench image lock clean
+.PHONY: help setup prepare train evaluate export serve all config resume-check sync mlflow tensorboard test check format bench image lock clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -45,6 +45,9 @@ all: train evaluate export  ## everything up to a proven bundle
 
 config: .venv/.train  ## print the resolved configuration
 	@$(PY) -m pipeline config --config $(CONFIG) $(SET)
+
+resume-check: .venv/.train  ## prove that a training killed at random moments and resumed loses nothing
+	@$(PY) -m pipeline resume-check --config $(CONFIG) $(SET)
 
 sync: .venv/.train  ## store in MLflow what the journals have and it lacks
 	@$(PY) -m pipeline sync

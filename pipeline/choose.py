@@ -21,8 +21,8 @@ from pipeline.config import Config, flatten, load
 from pipeline.config.sections import CustomConfig
 from pipeline.errors import ConfigError, UserError
 from pipeline.manifest import MANIFEST
-from pipeline.runs import LATEST, Request, Run, all_runs, named_run, new_run
-from pipeline.stages import Stage, chain, stage_making
+from pipeline.runs import LATEST, Request, Run, all_runs, named_run, new_run, partial_of
+from pipeline.stages import Resume, Stage, chain, stage_making
 from serving.files import record_of, sha256_of
 
 Words = Mapping[str, str]
@@ -31,11 +31,15 @@ _TRAINING = chain(stage_making(Model))
 
 @dataclass(frozen=True)
 class Choice:
-    """A run, the config to work with, and whether the user named the run: then its training is never made anew."""
+    """A run and the config to work with.
+
+    pinned: the user named the run, so its training is never made anew. resume: its training is to go on where it stopped.
+    """
 
     run: Run
     config: Config
     pinned: bool
+    resume: Resume | None = None
 
 
 def choose(stage: Stage, file: Path | None, words: Sequence[str], run_name: str, *, root: Path) -> Choice:
@@ -51,11 +55,51 @@ def choose(stage: Stage, file: Path | None, words: Sequence[str], run_name: str,
             candidate = load(file, _as_words(kept))
         except ConfigError:  # what that run was asked for does not fit this file
             continue
-        if training_identity(candidate) == request.identity and (run.folder / stage_making(Model).name / MANIFEST).is_file():
+        if training_identity(candidate) == request.identity and (_training_folder(run) / MANIFEST).is_file():
             _remember(run, request, stage, asked, candidate)
             return Choice(run, candidate, pinned=False)
     request = Request(str(file), training_identity(config), config.model_dump(mode="json", by_alias=True), asked)
     return Choice(new_run(root, request), config, pinned=False)
+
+
+def choose_interrupted(file: Path | None, words: Sequence[str], run_name: str, *, force: bool, root: Path) -> Choice:
+    """Return the run whose training is to go on: the named one, or the newest interrupted one of this config's name."""
+    if run_name != LATEST:
+        run = named_run(root, run_name)
+        config = load(file or run.folder / "config.yaml", words)
+    else:
+        config = load(file, words)
+        runs = [run for run in all_runs(root) if run.request.config["name"] == config.name and _is_interrupted(run)]
+        if not runs:
+            raise UserError(f"train --resume: no interrupted run of {config.name!r} below {root}/; start one without --resume")
+        run = max(runs, key=lambda run: run.id)
+    if not _is_interrupted(run):
+        raise UserError(f"train --resume: run {run.id} is complete, or never began to train; start one without --resume")
+    request, identity = run.request, training_identity(config)
+    asked = dict(word.partition("=")[::2] for word in words)
+    if identity != request.identity:
+        if not force:
+            raise UserError(f"train --resume: {_first_difference(request, config)}; set it back, or accept it with --force")
+        values = config.model_dump(mode="json", by_alias=True)
+        run.write_request(msgspec.structs.replace(request, identity=identity, config=values, words=asked))
+    return Choice(run, config, pinned=True, resume=Resume(force=force))
+
+
+def _first_difference(request: Request, config: Config) -> str:
+    before, now = flatten(request.config), flatten(config.model_dump(mode="json", by_alias=True))
+    sections = {name for stage in _TRAINING for name in stage.sections}
+    for key in {**before, **now}:
+        if key.partition(".")[0] in sections and before.get(key) != now.get(key):
+            return f"{key} was {before.get(key)} in the interrupted run and is {now.get(key)} now"
+    return "the code, or the file of a custom model, has changed since the run was interrupted"
+
+
+def _is_interrupted(run: Run) -> bool:
+    return partial_of(_training_folder(run)).is_dir() and not _training_folder(run).exists()
+
+
+def _training_folder(run: Run) -> Path:
+    return run.folder / stage_making(Model).name
 
 
 def training_identity(config: Config) -> str:
@@ -82,7 +126,7 @@ def _named(stage: Stage, asked: Words, words: Sequence[str], name: str, root: Pa
     ]
     if faults:
         raise ConfigError(*faults)
-    if not (run.folder / stage_making(Model).name / MANIFEST).is_file():
+    if not (_training_folder(run) / MANIFEST).is_file():
         raise UserError(f"{run.folder}: this run has no complete training; start another with `make train`")
     _remember(run, request, stage, asked, config)
     return Choice(run, config, pinned=True)

@@ -60,9 +60,12 @@ def _run_stage(options: argparse.Namespace) -> int:
     if chain(stage) == (stage,):
         _make(stage, load(options.config, options.words), None, mlflow=False)
         return 0
-    from pipeline.choose import choose
+    from pipeline.choose import choose, choose_interrupted
 
-    choice = choose(stage, options.config, options.words, options.run, root=RUNS)
+    if getattr(options, "resume", False):
+        choice = choose_interrupted(options.config, options.words, options.run, force=options.force, root=RUNS)
+    else:
+        choice = choose(stage, options.config, options.words, options.run, root=RUNS)
     with choice.run.lock():
         artifacts = _make(stage, choice.config, choice, mlflow=mlflow)
     if stage.makes is None:
@@ -92,6 +95,14 @@ def _show_config(options: argparse.Namespace) -> int:
         print(base_yaml(), end="")
     else:
         print(resolved_yaml(load(options.config, options.words).model_dump(mode="json", by_alias=True)), end="")
+    return 0
+
+
+def _resume_check(options: argparse.Namespace) -> int:
+    from pipeline.resume_check import resume_check
+
+    say: Callable[[str], None] = lambda line: print(line, flush=True)  # noqa: E731  # print with one option
+    resume_check(load(options.config, options.words), kills=options.kills, seed=options.seed, say=say)
     return 0
 
 
@@ -136,11 +147,19 @@ def _parser() -> argparse.ArgumentParser:
         _add_config(command)
         command.add_argument("--run", default="latest", metavar="ID", help="the run to work on (default: the newest that fits)")
         command.set_defaults(run_command=_run_stage)
+        if stage.makes is not None and stage.makes.kind == "model":
+            command.add_argument("--resume", action="store_true", help="go on with an interrupted training, bit for bit")
+            command.add_argument("--force", action="store_true", help="resume even though config, data or code changed since")
     command = commands.add_parser("config", help="print the resolved config", description="Print the resolved config as YAML.")
     _add_config(command)
     command.add_argument("--schema", action="store_true", help="print the JSON Schema of a config file, for editors")
     command.add_argument("--defaults", action="store_true", help="print every key with its default and a comment")
     command.set_defaults(run_command=_show_config)
+    command = commands.add_parser("resume-check", help="prove on this config that a killed and resumed training loses nothing")
+    _add_config(command)
+    command.add_argument("--kills", type=int, default=5, metavar="N", help="times to kill it (default: 5)")
+    command.add_argument("--seed", type=int, default=0, metavar="N", help="of the moments (default: 0)")
+    command.set_defaults(run_command=_resume_check)
     command = commands.add_parser("sync", help="store in MLflow what the journals have and it lacks")
     command.add_argument("--run", help=argparse.SUPPRESS)
     command.add_argument("--follow", action="store_true", help=argparse.SUPPRESS)  # how a running command feeds MLflow

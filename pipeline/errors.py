@@ -5,7 +5,8 @@
     │   ├── ConfigError         a key or value in a config file or on the command line
     │   └── DataError           rows or columns that cannot be used
     ├── GateRefused         3   a proof failed: parity, a budget, a promotion
-    └── NonFiniteLoss       4   training became NaN or infinite
+    ├── NonFiniteLoss       4   training became NaN or infinite
+    └── Interrupted         130 a signal ended training, which is saved
 
 A digest that does not match is `serving.errors.CorruptFile` and ends with 2 as well. Anything else is our bug: exit code 1,
 with a traceback.
@@ -48,3 +49,9 @@ class NonFiniteLoss(SlipwayError):
     """Raised when the loss became NaN or infinite; names the epoch, the step and the rows of the batch."""
 
     exit_code = 4
+
+
+class Interrupted(SlipwayError):
+    """Raised when a signal ended training after its step was saved; says how to go on."""
+
+    exit_code = 130

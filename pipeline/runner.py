@@ -1,5 +1,6 @@
 """Makes artifacts: runs stages that are missing or out of date, skips the others, and says so in one line each."""
 
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,11 +13,11 @@ from pipeline.artifacts import Artifact, Model, Prepared
 from pipeline.choose import Choice, external_files
 from pipeline.code import code_digest
 from pipeline.config import Config, flatten
-from pipeline.errors import SlipwayError
+from pipeline.errors import Interrupted, SlipwayError
 from pipeline.manifest import MANIFEST, Manifest, git_state, now, records_of, versions, write_manifest
 from pipeline.runs import Run, partial_folder, point_latest, wait_for
 from pipeline.stages import Outcome, Stage, stage_making
-from pipeline.tracking import Journal, Projection, Tracker
+from pipeline.tracking import Journal, Projection, Record, Tracker, read_journal
 from pipeline.tracking.console import Console
 from pipeline.tracking.mlflow import MlflowProcess
 from pipeline.tracking.tensorboard import TensorBoard
@@ -66,6 +67,7 @@ class Runner:
         self._config, self._console = config, console
         self._run: Run | None = choice.run if choice else None
         self._pinned = choice.pinned if choice else False
+        self._resume = choice.resume if choice else None
         self._mlflow = MlflowProcess(self._run.journal) if self._run and mlflow else None
         self._made: dict[str, Artifact] = {}
 
@@ -110,7 +112,7 @@ class Runner:
 
     def _make(self, stage: Stage, kind: type[Artifact], folder: Path, inputs: list[Artifact], wanted: _Wanted) -> Artifact:
         started = time.perf_counter()
-        with partial_folder(folder) as out:
+        with partial_folder(folder, keep=kind is Model and self._resume is not None) as out:
             outcome = self._run_stage(stage, inputs, out)
             manifest = Manifest(
                 stage=stage.name,
@@ -133,12 +135,13 @@ class Runner:
         return kind.open(folder)
 
     def _run_stage(self, stage: Stage, inputs: list[Artifact], out: Path) -> Outcome:
-        tracker = self._tracker(stage, out)
+        resume = {"resume": self._resume} if stage.makes is Model and self._resume else {}
+        tracker = self._tracker(stage, out, resume=bool(resume))
         tracker.event("stage_started")
         tracker.params(flatten({name: self._config.section(name) for name in stage.sections}))
         try:
-            return stage.run(Scoped(self._config, stage), *inputs, out=out, tracker=tracker)
-        except KeyboardInterrupt:
+            return stage.run(Scoped(self._config, stage), *inputs, out=out, tracker=tracker, **resume)
+        except (KeyboardInterrupt, Interrupted):
             tracker.event("stage_interrupted")
             raise
         except Exception as error:
@@ -154,15 +157,18 @@ class Runner:
         tracker.event("stage_finished", seconds=manifest.seconds, digest=manifest.digest)
         tracker.close()
 
-    def _tracker(self, stage: Stage, out: Path | None) -> Tracker:
+    def _tracker(self, stage: Stage, out: Path | None, *, resume: bool = False) -> Tracker:
         projections: list[Projection] = []
+        before = read_journal(self._run.journal, stage.name) if self._run is not None and resume else []
         if self._run is not None:
             projections.append(Journal(self._run.journal))  # first: it is the truth, and MLflow reads it
-            projections += [TensorBoard(out / "tensorboard")] if out else []
+            projections += [_tensorboard(out / "tensorboard", before)] if out else []
         if self._mlflow is not None:
             projections.append(_Shared(self._mlflow))
         projections.append(_Shared(self._console))
-        return Tracker(stage.name, projections, warn=lambda line: self._console.line(f"warning: {line}"))
+        steps = [record.step for record in before if record.kind == "metrics" and record.step is not None]
+        warn = lambda line: self._console.line(f"warning: {line}")  # noqa: E731  # a method would hide that it is one line
+        return Tracker(stage.name, projections, warn=warn, after_step=max(steps, default=None))
 
     def _wanted(self, stage: Stage, inputs: list[Artifact]) -> _Wanted:
         takes = {artifact.kind: artifact.digest for artifact in inputs}
@@ -181,6 +187,16 @@ class Runner:
         took = f"{seconds:.1f} s" if seconds is not None else ""
         self._console.close()
         self._console.line(f"{stage.name:<9}{took:>8}  {text}" + (f"  -> {folder}" if folder else ""))
+
+
+def _tensorboard(folder: Path, before: list[Record]) -> TensorBoard:
+    """Return TensorBoard's projection, made anew from the journal after an interruption: its own files lag behind."""
+    if before:
+        shutil.rmtree(folder, ignore_errors=True)
+    projection = TensorBoard(folder)
+    for record in before:
+        projection.show(record)
+    return projection
 
 
 class _Shared:

@@ -131,16 +131,24 @@ def point_latest(run: Run) -> None:
     temporary.replace(run.folder.parent / LATEST)
 
 
+def partial_of(final: Path) -> Path:
+    """Return where a folder stands while it is being made."""
+    return final.with_name(f"{final.name}.partial")
+
+
 @contextmanager
-def partial_folder(final: Path) -> Iterator[Path]:
-    """Yield an empty folder that takes the name `final` when the block ends without an error.
+def partial_folder(final: Path, *, keep: bool = False) -> Iterator[Path]:
+    """Yield a folder that takes the name `final` when the block ends without an error: empty, or as left with `keep`.
 
     A folder with the final name is complete or absent. What a failed attempt left stays under `<name>.partial` to be looked
     at, until the next attempt.
     """
-    partial = final.with_name(f"{final.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
+    partial = partial_of(final)
+    if not keep:
+        shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True, exist_ok=keep)
+    for cut_off in partial.glob(".*"):  # files that a killed process was writing
+        cut_off.unlink()
     yield partial
     if final.exists():
         old = final.with_name(f"{final.name}.old")

@@ -58,6 +58,14 @@ def verify(path: Path, record: FileRecord) -> None:
 
 def write_atomic(path: Path, payload: bytes) -> FileRecord:
     """Write a file so that a reader, or a power cut, sees the old content or the new one and nothing in between."""
+    try:
+        return _write_atomic(path, payload)
+    except OSError as error:
+        # A full disk is reported without a file name; a user needs one.
+        raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+def _write_atomic(path: Path, payload: bytes) -> FileRecord:
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "wb") as file:

@@ -95,19 +95,76 @@ def start(folder: Path, *words: str) -> subprocess.Popen[str]:
     return subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def test_ctrl_c_in_training_ends_with_130_and_one_line_and_the_next_command_works(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_in_training_saves_the_step_and_the_printed_command_goes_on_to_the_end(tmp_path: Path, number: int) -> None:
     (tmp_path / "quick.yaml").write_text(QUICK)
     (tmp_path / "mlflow.yaml").write_text("tracking_uri: null\n")
-    process = start(tmp_path, "train", "--config", "quick.yaml", "train.epochs=100000", "train.early_stopping.patience=null")
+    words = ["train", "--config", "quick.yaml", "train.epochs=400", "train.early_stopping.patience=null"]
+    process = start(tmp_path, *words)
     deadline = time.monotonic() + 60
     while not list(tmp_path.glob("runs/*/train.partial/history.jsonl")):
         assert time.monotonic() < deadline
-        time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
+        time.sleep(0.01)
+    process.send_signal(number)
     _, errors = process.communicate(timeout=30)
     assert process.returncode == 130
-    assert errors.splitlines() == ["interrupted; what was complete is kept, run the same command to go on"]
+    (line,) = errors.splitlines()
+    assert line.startswith(f"train: stopped by {signal.Signals(number).name} in epoch ")
     assert not list(tmp_path.glob("runs/*/train"))
-    process = start(tmp_path, "train", "--config", "quick.yaml")
+    command = line.partition("go on with: python -m pipeline ")[2].split()
+    process = start(tmp_path, *command)
     _, errors = process.communicate(timeout=60)
     assert (process.returncode, errors) == (0, "")
+    journal = next(tmp_path.glob("runs/*-quick-*/journal.jsonl"))
+    steps = [json.loads(line)["step"] for line in journal.read_text().splitlines()]
+    assert [step for step in steps if step] == list(range(1, 401)), "every epoch is in the journal once"
+
+
+def test_a_resume_with_another_setting_is_refused_with_the_key_unless_forced(tmp_path: Path) -> None:
+    (tmp_path / "quick.yaml").write_text(QUICK)
+    (tmp_path / "mlflow.yaml").write_text("tracking_uri: null\n")
+    words = ["train", "--config", "quick.yaml", "train.early_stopping.patience=null"]
+    process = start(tmp_path, *words, "train.epochs=100000")
+    while not list(tmp_path.glob("runs/*/train.partial/history.jsonl")):
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=30)
+    process = start(tmp_path, *words, "train.epochs=2000", "--resume")
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == 2
+    difference = "train.epochs was 100000 in the interrupted run and is 2000 now"
+    assert errors == f"train --resume: {difference}; set it back, or accept it with --force\n"
+    process = start(tmp_path, *words, "train.epochs=2000", "--resume", "--force")
+    _, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors) == (0, "")
+    assert len((tmp_path / "runs/latest/train/history.jsonl").read_text().splitlines()) == 2000
+
+
+def test_resume_without_an_interrupted_run_says_so(project: Project) -> None:
+    code, _, err = project.run("train", "--resume")
+    assert (code, err) == (2, ["train --resume: no interrupted run of 'quick' below runs/; start one without --resume"])
+    project.run("train")
+    code, _, err = project.run("train", "--resume", "--run", "latest")
+    assert code == 2
+    run = project.latest.name
+    code, _, err = project.run("train", "--resume", "--run", run)
+    assert err == [f"train --resume: run {run} is complete, or never began to train; start one without --resume"]
+
+
+def test_resume_check_proves_a_config(tmp_path: Path) -> None:
+    (tmp_path / "quick.yaml").write_text(QUICK)
+    words = ["resume-check", "--config", "quick.yaml", "--kills", "2", "train.epochs=300", "model.dropout=0.2"]
+    done = subprocess.run(
+        [sys.executable, "-m", "pipeline", *words],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert len([line for line in lines if line.startswith("killed")]) == 2
+    assert lines[-1].startswith("OK: ")
+    assert lines[-1].endswith("after 2 kills")

@@ -138,14 +138,15 @@ class TrainConfig(Section):
     optimizer: OptimizerConfig = OptimizerConfig()
     schedule: ScheduleConfig = ScheduleConfig()
     early_stopping: EarlyStoppingConfig = EarlyStoppingConfig()
+    nonfinite: Literal["stop", "skip"] = Field(
+        "stop", description="a step whose loss or gradient is NaN or infinite ends training, or is left out"
+    )
     clip_norm: float | None = Field(None, gt=0, description="scale a step's gradient down to this global L2 norm; null: never")
     device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="auto: cuda, else mps, else cpu")
     threads: Positive | None = Field(
         1, description="CPU threads of torch; small nets are fastest on one; null: torch's own choice"
     )
-    checkpoint_every_s: float = Field(
-        10.0, ge=0, description="seconds between two writes of a checkpoint; 0: after every epoch"
-    )
+    checkpoint_every_s: float = Field(10.0, ge=0, description="seconds between two writes of a checkpoint; 0: after every step")
 
 
 class EvaluateConfig(Section):

@@ -23,6 +23,13 @@ class Outcome:
 
 
 @dataclass(frozen=True)
+class Resume:
+    """A wish to go on with what an interrupted attempt left; `force` accepts that config, data or code changed since."""
+
+    force: bool = False
+
+
+@dataclass(frozen=True)
 class Stage:
     """One row of the table.
 

@@ -2,24 +2,26 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from pipeline.artifacts import Model, Prepared, Split
-from pipeline.config import Config
+from pipeline.config import Config, flatten
 from pipeline.config.sections import CustomConfig
 from pipeline.errors import UserError
 from pipeline.models.deployable import Deployable
 from pipeline.models.registry import Architecture, build
 from pipeline.reporting.figures import curves_figure
-from pipeline.stages import Outcome
+from pipeline.stages import Outcome, Resume
 from pipeline.tracking import Tracker
 from pipeline.training import FitState, fit
 from pipeline.training.batches import Batches
-from pipeline.training.checkpoint import Checkpoints
+from pipeline.training.checkpoint import Checkpoints, load_last
 from pipeline.training.early_stopping import EarlyStopping
 from pipeline.training.hooks import Hook
+from pipeline.training.interrupt import Interrupt
 from pipeline.training.objective import objective_for
 from pipeline.training.optimizers import build_optimizer, build_schedule
 from pipeline.training.setup import choose_device, make_reproducible
@@ -41,7 +43,7 @@ class _Report(Hook):
         self._tracker.metrics({name: value for name, value in numbers.items() if name != "epoch"}, step=state.epoch)
 
 
-def run(config: Config, prepared: Prepared, *, out: Path, tracker: Tracker) -> Outcome:
+def run(config: Config, prepared: Prepared, *, out: Path, tracker: Tracker, resume: Resume | None = None) -> Outcome:
     """Train `model` on the train rows and keep the epoch that is best on the validation rows."""
     section = config.train
     device = choose_device(section.device)
@@ -59,31 +61,63 @@ def run(config: Config, prepared: Prepared, *, out: Path, tracker: Tracker) -> O
     optimizer = build_optimizer(net, section.optimizer, lr=section.lr)
     early = section.early_stopping
     stopping = EarlyStopping(early.monitor, patience=early.patience, min_delta=early.min_delta)
-    checkpoints = Checkpoints(out, architecture, stopping, every_s=section.checkpoint_every_s)
+    schedule = build_schedule(optimizer, section.schedule, epochs=section.epochs, monitor=early.monitor)
+    state = FitState(net, optimizer, schedule, section.epochs)
+    origin = {name: config.section(name) for name in ("seed", "model", "train")} | {"prepared": prepared.digest}
 
     parameters = sum(p.numel() for p in net.parameters())
     tracker.event("work_started", steps=section.epochs, parameters=parameters, device=str(device))
-    state = fit(
-        net,
-        train,
-        validation,
-        objective_for(schema, deployable),
-        optimizer,
-        build_schedule(optimizer, section.schedule, epochs=section.epochs, monitor=early.monitor),
-        epochs=section.epochs,
-        seed=config.seed,
-        clip_norm=section.clip_norm,
-        hooks=[stopping, _Report(out / Model.HISTORY, tracker), checkpoints],
-    )
+    with Interrupt() as interrupt:
+        every_s = section.checkpoint_every_s
+        checkpoints = Checkpoints(out, architecture, stopping, every_s=every_s, interrupt=interrupt, origin=origin)
+        if resume is not None:
+            _go_on(resume, out, origin, state, stopping, checkpoints, tracker)
+        fit(
+            state,
+            train,
+            validation,
+            objective_for(schema, deployable),
+            seed=config.seed,
+            clip_norm=section.clip_norm,
+            nonfinite=section.nonfinite,
+            hooks=[stopping, _Report(out / Model.HISTORY, tracker), checkpoints],
+        )
     tracker.event("training_ended", reason=state.stop, epochs=state.epoch, best_epoch=stopping.best_epoch)
     return _outcome(state, stopping, out, device=device, parameters=parameters, metric=schema.headline)
+
+
+def _go_on(
+    resume: Resume,
+    out: Path,
+    origin: dict[str, Any],
+    state: FitState,
+    stopping: EarlyStopping,
+    checkpoints: Checkpoints,
+    tracker: Tracker,
+) -> None:
+    """Bring everything to where the last good checkpoint was taken; refuse one that was taken for something else."""
+    last, passed_over = load_last(out)
+    before, now = flatten(last["origin"]), flatten(origin)
+    changed = [key for key in {**before, **now} if before.get(key) != now.get(key)]
+    if changed and not resume.force:
+        key = changed[0]
+        raise UserError(
+            f"train --resume: {key} was {before.get(key)} when the checkpoint was written and is {now.get(key)} now; "
+            "set it back, train anew without --resume, or accept it with --force"
+        )
+    stopping.load_state_dict(last["early_stopping"])
+    checkpoints.load_state_dict(last["best"])
+    state.load_state_dict(last["fit"])
+    lines = "".join(json.dumps(line) + "\n" for line in state.history)
+    write_atomic(out / Model.HISTORY, lines.encode())
+    tracker.event("resumed", epoch=state.epoch, batch=state.batch, step=state.step, passed_over=passed_over, changed=changed)
 
 
 def _outcome(
     state: FitState, stopping: EarlyStopping, out: Path, *, device: torch.device, parameters: int, metric: str
 ) -> Outcome:
     best = state.history[stopping.best_epoch - 1]
-    (out / "plots").mkdir()
+    (out / "plots").mkdir(exist_ok=True)
     title = f"{parameters:,} parameters, stopped by {state.stop} after epoch {state.epoch}"
     curves_figure(out / "plots" / "curves.png", state.history, metric=metric, best_epoch=stopping.best_epoch, title=title)
     summary = (

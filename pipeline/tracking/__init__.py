@@ -7,6 +7,6 @@ Each call becomes one record: a line of `journal.jsonl` first, then TensorBoard,
 projection that fails never stops the work: one loud line, and the journal still holds everything.
 """
 
-from pipeline.tracking.journal import Journal, Projection, Record, Tracker
+from pipeline.tracking.journal import Journal, Projection, Record, Tracker, read_journal
 
-__all__ = ["Journal", "Projection", "Record", "Tracker"]
+__all__ = ["Journal", "Projection", "Record", "Tracker", "read_journal"]

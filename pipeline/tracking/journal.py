@@ -42,8 +42,11 @@ class Journal:
     name = "journal"
 
     def __init__(self, path: Path) -> None:
-        """Append to `path`."""
-        self._file = path.open("ab")
+        """Append to `path`; a last line that a crash cut off is removed first."""
+        self._file = path.open("ab+")
+        content = path.read_bytes()
+        if not content.endswith(b"\n"):
+            self._file.truncate(content.rfind(b"\n") + 1)
 
     def show(self, record: Record) -> None:
         """Append one line."""
@@ -55,14 +58,30 @@ class Journal:
         self._file.close()
 
 
+def read_journal(path: Path, stage: str) -> list[Record]:
+    """Return a stage's records, without a last line that a crash cut off."""
+    lines = path.read_bytes().splitlines(keepends=True) if path.is_file() else []
+    records = [msgspec.json.decode(line, type=Record) for line in lines if line.endswith(b"\n")]
+    return [record for record in records if record.stage == stage]
+
+
 class Tracker:
     """What a stage reports to. Without projections it is the null tracker."""
 
     def __init__(
-        self, stage: str, projections: Sequence[Projection] = (), *, warn: Callable[[str], None] | None = None
+        self,
+        stage: str,
+        projections: Sequence[Projection] = (),
+        *,
+        warn: Callable[[str], None] | None = None,
+        after_step: int | None = None,
     ) -> None:
-        """Report as `stage` to `projections`, the journal first; `warn` takes one line when a projection fails."""
-        self.stage = stage
+        """Report as `stage` to `projections`, the journal first.
+
+        warn: takes one line when a projection fails. after_step: metrics up to this step were recorded before an interruption;
+        a resume repeats them bit for bit, and they are not recorded twice.
+        """
+        self.stage, self._after_step = stage, after_step
         self._projections = list(projections)
         self._warn = warn
 
@@ -72,7 +91,8 @@ class Tracker:
 
     def metrics(self, values: Mapping[str, float], *, step: int | None = None) -> None:
         """Record numbers; `step` is the epoch where there is one."""
-        self._record("metrics", {name: float(value) for name, value in values.items()}, step)
+        if step is None or self._after_step is None or step > self._after_step:
+            self._record("metrics", {name: float(value) for name, value in values.items()}, step)
 
     def event(self, name: str, **details: Any) -> None:
         """Record that something happened."""

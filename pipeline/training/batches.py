@@ -36,10 +36,10 @@ class Batches:
         generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
         return torch.randperm(self.rows, generator=generator).to(self.inputs.device)
 
-    def shuffled(self, order: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield (inputs, targets) of each batch in the given order."""
+    def shuffled(self, order: Tensor, *, skip: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield (inputs, targets) of each batch in the given order, after the first `skip`."""
         inputs, targets = self.inputs[order], self.targets[order]
-        for start, stop in self.bounds():
+        for start, stop in self.bounds()[skip:]:
             yield inputs[start:stop], targets[start:stop]
 
     def in_order(self) -> Iterator[tuple[Tensor, Tensor]]:

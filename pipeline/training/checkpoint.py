@@ -1,10 +1,12 @@
 """Best and last checkpoint, written atomically, loaded with `weights_only=True`.
 
 `best.pt` holds an architecture and weights and nothing else, so that two runs with one seed give identical bytes. `last.pt`
-holds everything that a resume needs.
+holds everything that a resume needs. While training runs, `previous.pt` is the last but one. `checkpoints.jsonl` gets the digest
+of each checkpoint before it is written: a flipped bit loads without an error, and a resume must not start from one.
 """
 
 import io
+import json
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,55 +16,130 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.artifacts import Model
-from pipeline.errors import NonFiniteLoss
+from pipeline.errors import Interrupted, NonFiniteLoss, UserError
 from pipeline.models.registry import Architecture, build
 from pipeline.training.early_stopping import EarlyStopping
 from pipeline.training.hooks import Hook
-from serving.files import write_atomic
+from pipeline.training.interrupt import Interrupt
+from serving.files import sha256_of, write_atomic
 
 if TYPE_CHECKING:
-    from pipeline.training.loop import FitState
+    from pipeline.training.state import FitState
+
+PREVIOUS, LEDGER = "previous.pt", "checkpoints.jsonl"
 
 
 class Checkpoints(Hook):
-    """Keeps the best weights in memory and writes both files every so many seconds and at the end."""
+    """Keeps the best weights in memory; writes both files every so many seconds, when interrupted, and at the end."""
 
-    def __init__(self, folder: Path, architecture: Architecture, early_stopping: EarlyStopping, *, every_s: float) -> None:
-        """early_stopping: judges each epoch, and stands before this hook in the list."""
+    def __init__(
+        self,
+        folder: Path,
+        architecture: Architecture,
+        early_stopping: EarlyStopping,
+        *,
+        every_s: float,
+        interrupt: Interrupt | None = None,
+        origin: dict[str, Any] | None = None,
+    ) -> None:
+        """Write below `folder`.
+
+        early_stopping: judges each epoch, and stands before this hook in the list. interrupt: asks for a last write. origin:
+        what a resume must find unchanged.
+        """
         self._folder, self._architecture, self._early_stopping = folder, architecture, early_stopping
         self._every_s, self._written = every_s, time.monotonic()
+        self._interrupt, self._origin = interrupt or Interrupt(), origin or {}
         self._best: dict[str, Tensor] | None = None
         self._best_is_new = False
 
+    def load_state_dict(self, best: dict[str, Tensor] | None) -> None:
+        """Go on with the best weights so far, which are written again."""
+        self._best, self._best_is_new = best, best is not None
+
+    def on_batch_end(self, state: "FitState") -> None:
+        """Write when it is time; write and raise Interrupted when a signal came."""
+        self._write_when_due(state)
+
     def on_epoch_end(self, state: "FitState") -> None:
-        """Remember the weights when the epoch was the best; write when it is time."""
+        """Remember the weights when the epoch was the best; then as after a batch."""
         if self._early_stopping.improved:
             self._best = {name: tensor.detach().cpu().clone() for name, tensor in state.net.state_dict().items()}
             self._best_is_new = True
-        if time.monotonic() - self._written >= self._every_s:
-            self._write(state)
+        self._write_when_due(state)
 
     def on_fit_end(self, state: "FitState") -> None:
         """Write both files; raise NonFiniteLoss when no epoch had a finite monitor."""
         if self._best is None:
             raise NonFiniteLoss(f"train: {self._early_stopping.monitor} was never finite, so no epoch is best; lower train.lr")
-        self._write(state)
+        self.write(state)
+        (self._folder / PREVIOUS).unlink(missing_ok=True)
 
-    def _write(self, state: "FitState") -> None:
+    def write(self, state: "FitState") -> None:
+        """Write the best checkpoint if it is new, then the last one; each stays until its successor is whole."""
         if self._best_is_new and self._best is not None:
             write_atomic(self._folder / Model.BEST, dump(self._architecture, self._best))
             self._best_is_new = False
-        last = {
-            "epoch": state.epoch,
-            "step": state.step,
-            "weights": state.net.state_dict(),
-            "optimizer": state.optimizer.state_dict(),
-            "schedule": state.schedule.state_dict(),
+        content = {
+            "origin": self._origin,
+            "fit": state.state_dict(),
             "early_stopping": self._early_stopping.state_dict(),
-            "rng": torch.get_rng_state(),
+            "best": self._best,
         }
-        write_atomic(self._folder / Model.LAST, _bytes_of(last))
+        payload = _bytes_of(content)
+        self._list(payload)
+        last, previous = self._folder / Model.LAST, self._folder / PREVIOUS
+        if last.exists():
+            link = previous.with_suffix(".link")
+            link.unlink(missing_ok=True)
+            link.hardlink_to(last)
+            link.replace(previous)
+        write_atomic(last, payload)
         self._written = time.monotonic()
+
+    def _write_when_due(self, state: "FitState") -> None:
+        if self._interrupt.signal is not None:
+            self.write(state)
+            raise Interrupted(
+                f"train: stopped by {self._interrupt.signal} in epoch {state.epoch} after step {state.step}, which is saved; "
+                f"go on with: python -m pipeline train --resume --run {self._folder.parent.name}"
+            )
+        if time.monotonic() - self._written >= self._every_s:
+            self.write(state)
+
+    def _list(self, payload: bytes) -> None:
+        with (self._folder / LEDGER).open("a", encoding="utf-8") as ledger:
+            ledger.write(json.dumps({"sha256": sha256_of(payload), "bytes": len(payload)}) + "\n")
+
+
+def load_last(folder: Path) -> tuple[dict[str, Any], str | None]:
+    """Return the content of the last good checkpoint, and why the newest one was passed over, if it was.
+
+    Raises UserError when there is none.
+    """
+    listed = _listed(folder)
+    reasons = []
+    for name in (Model.LAST, PREVIOUS):
+        path = folder / name
+        if not path.is_file():
+            reasons.append(f"{name} is missing")
+            continue
+        payload = path.read_bytes()
+        if sha256_of(payload) not in listed:
+            reasons.append(f"{name} is damaged: its sha256 {sha256_of(payload)} was never written")
+            continue
+        content: dict[str, Any] = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
+        return content, "; ".join(reasons) or None
+    raise UserError(f"{folder}: nothing to resume from: {'; '.join(reasons)}; train again without --resume")
+
+
+def _listed(folder: Path) -> set[str]:
+    """Return the digests that were written; a line that was cut off by a crash counts for nothing."""
+    try:
+        lines = (folder / LEDGER).read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        return set()
+    return {json.loads(line)["sha256"] for line in lines if line.endswith("}")}
 
 
 def dump(architecture: Architecture, weights: dict[str, Tensor]) -> bytes:

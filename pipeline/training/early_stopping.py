@@ -9,7 +9,7 @@ from pipeline.metrics.tasks import lower_is_better
 from pipeline.training.hooks import Hook
 
 if TYPE_CHECKING:
-    from pipeline.training.loop import FitState
+    from pipeline.training.state import FitState
 
 
 def monitored(epoch: Mapping[str, Any], monitor: str) -> float:
@@ -46,6 +46,10 @@ class EarlyStopping(Hook):
         if self.patience is not None and self.waited >= self.patience:
             state.stop = "early_stopping"
 
-    def state_dict(self) -> dict[str, float | int]:
+    def state_dict(self) -> dict[str, Any]:
         """Return what a resume needs."""
         return {"best_epoch": self.best_epoch, "best_value": self.best_value, "waited": self.waited}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a state."""
+        self.best_epoch, self.best_value, self.waited = (state[name] for name in ("best_epoch", "best_value", "waited"))

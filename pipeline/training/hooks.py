@@ -6,7 +6,7 @@ The vocabulary is skorch's. A hook reads the state, and may set `state.stop` to 
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pipeline.training.loop import FitState
+    from pipeline.training.state import FitState
 
 
 class Hook:
@@ -32,3 +32,6 @@ class Hook:
 
     def on_fit_end(self, state: "FitState") -> None:
         """After the last epoch, also when a hook stopped training."""
+
+
+MOMENTS = tuple(name for name in vars(Hook) if name.startswith("on_"))

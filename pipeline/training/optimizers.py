@@ -1,5 +1,6 @@
 """Optimizers and learning rate schedules, by the names in config."""
 
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -48,11 +49,19 @@ class Schedule:
         if isinstance(self._scheduler, ReduceLROnPlateau):
             self._scheduler.step(monitored(epoch, self._monitor))
         elif self._scheduler is not None:
-            self._scheduler.step()
+            with warnings.catch_warnings():
+                # After a resume, torch has not seen the optimizer's steps that came before.
+                warnings.filterwarnings("ignore", message="Detected call of `lr_scheduler.step")
+                self._scheduler.step()
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a resume needs."""
         return self._scheduler.state_dict() if self._scheduler is not None else {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a state."""
+        if self._scheduler is not None:
+            self._scheduler.load_state_dict(state)
 
 
 def build_schedule(optimizer: Optimizer, config: ScheduleConfig, *, epochs: int, monitor: str) -> Schedule:

@@ -9,11 +9,10 @@ from torch import nn
 
 from pipeline.errors import NonFiniteLoss
 from pipeline.models.registry import Architecture, build
-from pipeline.training import fit
+from pipeline.training import FitState, fit
 from pipeline.training.checkpoint import Checkpoints, dump, load
 from pipeline.training.early_stopping import EarlyStopping
 from pipeline.training.hooks import Hook
-from pipeline.training.loop import FitState
 from pipeline.training.optimizers import Schedule
 from tests.training.test_loop import OBJECTIVE, rows
 
@@ -37,7 +36,7 @@ def trained(folder: Path, *, every_s: float = 0, lr: float = 0.05, min_delta: fl
     stopping = EarlyStopping("val/loss", patience=None, min_delta=min_delta)
     snapshots = Snapshots()
     hooks = [stopping, snapshots, Checkpoints(folder, ARCHITECTURE, stopping, every_s=every_s)]
-    fit(net, rows(64), rows(32, 1), OBJECTIVE, optimizer, Schedule(None, "val/loss"), epochs=4, seed=0, hooks=hooks)
+    fit(FitState(net, optimizer, Schedule(None, "val/loss"), 4), rows(64), rows(32, 1), OBJECTIVE, seed=0, hooks=hooks)
     return stopping, snapshots
 
 
@@ -53,8 +52,10 @@ def test_best_holds_the_best_epochs_weights_however_rarely_it_is_written(tmp_pat
 def test_last_holds_what_a_resume_needs(tmp_path: Path) -> None:
     _, snapshots = trained(tmp_path)
     last = torch.load(tmp_path / "last.pt", weights_only=True)
-    assert set(last) == {"epoch", "step", "weights", "optimizer", "schedule", "early_stopping", "rng"}
-    assert all(torch.equal(last["weights"][name], tensor) for name, tensor in snapshots.weights[-1].items())
+    assert set(last) == {"origin", "fit", "early_stopping", "best"}
+    assert {"epoch", "batch", "step", "history", "weights", "optimizer", "schedule", "rng"} <= set(last["fit"])
+    assert all(torch.equal(last["fit"]["weights"][name], tensor) for name, tensor in snapshots.weights[-1].items())
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["best.pt", "checkpoints.jsonl", "last.pt"]
 
 
 def test_two_runs_with_one_seed_write_identical_bytes(tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """The one loop: it learns, it repeats itself exactly, it tells its hooks, and it stops at the first number that is none."""
 
+import math
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -12,11 +14,9 @@ from pipeline.metrics.tasks import classification_metrics
 from pipeline.training import FitState, fit
 from pipeline.training.batches import Batches
 from pipeline.training.early_stopping import EarlyStopping
-from pipeline.training.hooks import Hook
+from pipeline.training.hooks import MOMENTS, Hook
 from pipeline.training.objective import Objective
 from pipeline.training.optimizers import Schedule, build_optimizer, build_schedule
-
-MOMENTS = [name for name in vars(Hook) if name.startswith("on_")]
 
 
 def rows(count: int, seed: int = 0, batch_size: int = 16) -> Batches:
@@ -32,9 +32,8 @@ def train(*hooks: Hook, data: Batches | None = None, epochs: int = 4, seed: int 
     net = nn.Sequential(nn.Linear(4, 16), nn.ReLU(), nn.Dropout(0.2), nn.Linear(16, 2))
     optimizer = build_optimizer(net, OptimizerConfig(), lr=options.pop("lr", 1e-2))
     schedule = build_schedule(optimizer, options.pop("schedule", ScheduleConfig()), epochs=epochs, monitor="val/loss")
-    return fit(
-        net, data or rows(200), rows(50, 1), OBJECTIVE, optimizer, schedule, epochs=epochs, seed=seed, hooks=hooks, **options
-    )
+    state = FitState(net, optimizer, schedule, epochs)
+    return fit(state, data or rows(200), rows(50, 1), OBJECTIVE, seed=seed, hooks=hooks, **options)
 
 
 def test_the_loss_falls_and_the_validation_rows_are_learned() -> None:
@@ -63,10 +62,13 @@ class Recorder(Hook):
     def __init__(self) -> None:
         self.seen: list[str] = []
 
-    def __getattribute__(self, name: str) -> Any:
-        if name.startswith("on_"):
-            object.__getattribute__(self, "seen").append(name)
-        return object.__getattribute__(self, name)
+
+def note(moment: str) -> Callable[[Recorder, FitState], None]:
+    return lambda recorder, state: recorder.seen.append(moment)
+
+
+for moment in MOMENTS:
+    setattr(Recorder, moment, note(moment))
 
 
 def test_hooks_are_told_the_seven_moments_in_order() -> None:
@@ -103,12 +105,22 @@ def test_clipping_bounds_the_global_norm_and_the_history_keeps_the_norm_before_i
     assert state.history[0]["train/grad_norm"] > 0.05
 
 
-def test_a_loss_that_is_no_number_stops_with_the_step_and_its_rows() -> None:
+def test_a_loss_that_is_no_number_stops_with_the_step_the_layer_and_the_rows() -> None:
     data = rows(40, batch_size=8)
     data.inputs[5] = torch.nan
-    with pytest.raises(NonFiniteLoss, match=r"epoch 1, step \d of 5: loss nan.*train rows of the batch:.*\b5\b") as caught:
+    expected = r"epoch 1, step \d of 5: loss nan.*first in the output of layer '0' \(Linear\); train rows of the batch:.*\b5\b"
+    with pytest.raises(NonFiniteLoss, match=expected) as caught:
         train(data=data)
     assert caught.value.exit_code == 4
+
+
+def test_steps_that_are_not_finite_can_be_left_out_and_are_counted() -> None:
+    data = rows(40, batch_size=8)
+    data.inputs[5] = torch.nan
+    state = train(data=data, nonfinite="skip", epochs=3)
+    assert [line["train/skipped_steps"] for line in state.history] == [1, 1, 1]
+    assert all(math.isfinite(line["train/loss"]) and math.isfinite(line["val/loss"]) for line in state.history)
+    assert all(bool(torch.isfinite(p).all()) for p in state.net.parameters())
 
 
 def test_train_loss_is_the_mean_over_rows_even_when_the_last_batch_is_small() -> None:
@@ -116,7 +128,7 @@ def test_train_loss_is_the_mean_over_rows_even_when_the_last_batch_is_small() ->
     with torch.no_grad():
         expected = float(nn.functional.cross_entropy(net(data.inputs), data.targets))
     optimizer = torch.optim.SGD(net.parameters(), lr=0.0)
-    state = fit(net, data, rows(5), OBJECTIVE, optimizer, Schedule(None, "val/loss"), epochs=1, seed=0)
+    state = fit(FitState(net, optimizer, Schedule(None, "val/loss"), 1), data, rows(5), OBJECTIVE, seed=0)
     assert state.history[0]["train/loss"] == pytest.approx(expected, rel=1e-6)
 
 
