@@ -5,8 +5,9 @@
     golden.json      requests with the answers that the evaluated model gave; replayed before the service reports ready
     reference.json   what the train rows looked like, for drift
 
-`bundle.json` lists every other file with its sha256, and the lineage must end in the artifact that is there. A file that is
-missing, changed, added or a symbolic link makes the whole folder refused, before a parser reads any of it.
+`bundle.json` lists every other file with its sha256, is sealed by a sha256 of its own content, and its lineage must end in the
+artifact that is there. A file that is missing, changed, added or a symbolic link makes the whole folder refused, before a
+parser reads any of it.
 """
 
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from serving.errors import BundleError
+from serving.errors import BundleError, CorruptFile
 from serving.files import FileRecord, read_verified, sha256_of, write_atomic
 from serving.schema import Schema
 
@@ -58,6 +59,13 @@ class Description(msgspec.Struct, frozen=True, kw_only=True):
     metrics: dict[str, Any]
     parity: dict[str, Any]
     files: dict[str, FileRecord]
+    seal: str = ""  # sha256 of this very content with an empty seal: a flipped bit in a class label is found, too
+
+    def sealed(self) -> "Description":
+        """Return this description with its seal."""
+        # Read back first: an int that was given for a float is a float after reading, and must give the same bytes.
+        read = msgspec.json.decode(msgspec.json.encode(msgspec.structs.replace(self, seal="")), type=Description)
+        return msgspec.structs.replace(self, seal=sha256_of(msgspec.json.encode(read)))
 
 
 class Golden(msgspec.Struct, frozen=True):
@@ -116,7 +124,7 @@ def write_bundle(folder: Path, files: dict[str, bytes], **description: Any) -> N
     folder.mkdir(parents=True, exist_ok=True)
     records = {name: write_atomic(folder / name, payload) for name, payload in files.items()}
     whole = Description(format_version=FORMAT_VERSION, files=records, **description)
-    write_atomic(folder / DESCRIPTION, msgspec.json.format(msgspec.json.encode(whole), indent=2))
+    write_atomic(folder / DESCRIPTION, msgspec.json.format(msgspec.json.encode(whole.sealed()), indent=2))
 
 
 def bundle_digest(folder: Path) -> str:
@@ -135,9 +143,12 @@ def _read_description(folder: Path) -> Description:
             raise BundleError(
                 f"{path}: format_version is {version!r}, this service reads {FORMAT_VERSION}; use a matching service"
             )
-        return msgspec.json.decode(payload, type=Description)
+        description = msgspec.json.decode(payload, type=Description)
     except _UNREADABLE as error:
         raise BundleError(f"{path}: {error}; export the run again") from error
+    if description.seal != description.sealed().seal:
+        raise CorruptFile(path, recorded=description.seal, found=description.sealed().seal)
+    return description
 
 
 def _check_files(folder: Path, description: Description) -> None:

@@ -27,8 +27,18 @@ def check_rows(rows: Rows) -> None:
         faults.append(f"data: target {rows.target!r} is missing or infinite in rows {_some(bad)}; remove those rows")
     elif np.all(rows.targets == rows.targets[0]):
         faults.append(f"data: target {rows.target!r} is {rows.targets[0]} in every row; there is nothing to learn")
+    faults += _names(rows.features)
     if faults:
         raise DataError(*faults)
+
+
+def _names(features: tuple[str, ...]) -> list[str]:
+    """Return a line for each column name that a client could not write, or that another column has, too."""
+    unusable = [name for name in features if not name.isprintable() or set(name) & {'"', "\\"} or not name]
+    twice = sorted({name for name in features if features.count(name) > 1})
+    return [f"data: column name {name!r} has quotes, backslashes or control characters; rename it" for name in unusable] + [
+        f"data: {features.count(name)} columns are called {name!r}; rename them" for name in twice
+    ]
 
 
 def _some(numbers: np.ndarray[tuple[int], np.dtype[np.int64]]) -> str:

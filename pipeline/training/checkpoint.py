@@ -1,8 +1,8 @@
 """Best and last checkpoint, written atomically, loaded with `weights_only=True`.
 
 `best.pt` holds an architecture and weights and nothing else, so that two runs with one seed give identical bytes. `last.pt`
-holds everything that a resume needs. While training runs, `previous.pt` is the last but one. `checkpoints.jsonl` gets the digest
-of each checkpoint before it is written: a flipped bit loads without an error, and a resume must not start from one.
+holds everything that a resume needs. While training runs, `previous.pt` is the last but one. `checkpoints.jsonl` gets the
+digest of each checkpoint before it is written: a flipped bit loads without an error, and a resume must not start from one.
 """
 
 import io

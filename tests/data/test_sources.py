@@ -41,6 +41,10 @@ def rows(inputs: list[list[float]], targets: list[float]) -> Rows:
     return Rows(np.array(inputs, np.float32), np.array(targets, np.float32), "regression", "y", (), ("a", "b"))
 
 
+def named(*features: str) -> Rows:
+    return Rows(np.eye(3, 2, dtype=np.float32), np.arange(3, dtype=np.float32), "regression", "y", (), features)
+
+
 @pytest.mark.parametrize(
     ("broken", "message"),
     [
@@ -48,6 +52,9 @@ def rows(inputs: list[list[float]], targets: list[float]) -> Rows:
             rows([[1, 2], [np.nan, 3], [4, np.inf]], [1, 2, 3]),
             r"2 row\(s\) hold NaN or infinite values: rows 1, 2; row 1 has nan in column 'a'",
         ),
+        (named('say "hi"', "b"), "column name 'say \"hi\"' has quotes"),
+        (named("tab\t", "b"), "control characters"),
+        (named("b", "b"), "2 columns are called 'b'; rename them"),
         (rows([[1, 2], [2, 3]], [5, 5]), "target 'y' is 5.0 in every row"),
         (rows([[1, 2], [2, 3]], [5, np.nan]), "target 'y' is missing or infinite in rows 1"),
         (Rows(np.empty((0, 2), np.float32), np.empty(0, np.float32), "regression", "y", (), ("a", "b")), "no rows"),

@@ -1,5 +1,6 @@
 """A folder that is not exactly the bundle that was written is refused, with a message that says why."""
 
+import contextlib
 import json
 import shutil
 from collections.abc import Callable
@@ -11,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serving.bundle import DESCRIPTION, GOLDEN, REFERENCE, Bundle, bundle_digest
-from serving.errors import BundleError, CorruptFile
+from serving.bundle import DESCRIPTION, GOLDEN, REFERENCE, Bundle, Description, bundle_digest
+from serving.errors import BundleError, CorruptFile, ServingError
 from serving.files import record_of, sha256_of
 from tests.serving.conftest import MODEL, TABLE, golden_of, linear_onnx, make_bundle
 
@@ -20,10 +21,12 @@ Edit = Callable[[dict[str, Any]], object]
 
 
 def edit(folder: Path, change: Edit) -> None:
-    """Rewrite `bundle.json`, which nothing but its own content guards."""
+    """Rewrite `bundle.json` and seal it again, as somebody who means it would."""
     path = folder / DESCRIPTION
     description = json.loads(path.read_text())
     change(description)
+    with contextlib.suppress(msgspec.ValidationError):  # some changes leave nothing to seal
+        description["seal"] = msgspec.convert(description, Description).sealed().seal
     path.write_text(json.dumps(description))
 
 
@@ -218,3 +221,28 @@ def test_the_digest_of_a_bundle_changes_with_any_of_its_files(table_bundle: Path
     again = make_bundle(tmp_path / "again", TABLE)
     other = make_bundle(tmp_path / "other", TABLE, golden=golden_of(TABLE, 5))
     assert bundle_digest(again) == bundle_digest(table_bundle) != bundle_digest(other)
+
+
+@settings(max_examples=60, deadline=None)
+@given(position=st.floats(0, 0.999999), bit=st.integers(0, 7))
+def test_a_flipped_bit_in_the_description_is_refused_wherever_it_is(
+    table_bundle: Path, tmp_path_factory: pytest.TempPathFactory, position: float, bit: int
+) -> None:
+    folder = tmp_path_factory.mktemp("flipped") / "bundle"
+    shutil.copytree(table_bundle, folder)
+    payload = bytearray((folder / DESCRIPTION).read_bytes())
+    payload[int(position * len(payload))] ^= 1 << bit
+    (folder / DESCRIPTION).write_bytes(payload)
+    try:
+        opened = Bundle(folder).description
+    except ServingError:
+        return
+    assert opened == Bundle(table_bundle).description, "only white space may differ"
+
+
+def test_a_changed_class_label_is_refused_although_it_is_valid_json(own_bundle: Path) -> None:
+    path = own_bundle / DESCRIPTION
+    label = Bundle(own_bundle).description.schema.classes[0]
+    path.write_text(path.read_text().replace(f'"{label}"', '"other"', 1))
+    with pytest.raises(CorruptFile, match=r"bundle\.json: the file changed after it was written"):
+        Bundle(own_bundle)
