@@ -13,7 +13,7 @@ PIP_ARGS ?=
 PY := .venv/bin/python
 STAGE = $(PY) -m pipeline $@ --config $(CONFIG) --run $(RUN) $(SET)
 
-.PHONY: help setup prepare train evaluate export serve all config resume-check sync mlflow tensorboard test check format bench image lock clean
+.PHONY: help setup prepare train evaluate export serve all config resume-check sync mlflow tensorboard test check format bench bench-training image lock clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -74,6 +74,9 @@ format: .venv/.dev  ## format the code and mend what ruff can
 bench: .venv/.dev  ## measure the accuracy of the shipped configs
 	@$(PY) -m benchmarks.accuracy
 
+bench-training: .venv/.bench  ## measure the training loop beside a bare loop, a DataLoader loop, Lightning and skorch
+	@$(PY) -m benchmarks.training
+
 image:  ## build the container of the latest bundle (needs Docker)
 	docker build --build-arg BUNDLE=runs/$(if $(filter latest,$(RUN)),$$(readlink runs/latest),$(RUN))/export/bundle -t slipway .
 
@@ -97,4 +100,9 @@ clean:  ## remove caches and unfinished stages; runs, data and .venv stay
 .venv/.dev: .venv/.train
 	@echo 'installing the tools for tests and checks'
 	@.venv/bin/pip install -q --disable-pip-version-check -c constraints.txt $(PIP_ARGS) -e '.[train,dev]'
+	@touch $@
+
+.venv/.bench: .venv/.dev
+	@echo 'installing Lightning and skorch, to measure against'
+	@.venv/bin/pip install -q --disable-pip-version-check -c constraints.txt $(PIP_ARGS) -e '.[train,dev,bench]'
 	@touch $@

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import clip_grad_norm_, get_total_norm
+from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from pipeline.training.batches import Batches
 from pipeline.training.hooks import MOMENTS, Hook
@@ -69,6 +69,7 @@ def _train_epoch(
     """Train the batches of an epoch that are not done yet."""
     state.net.train()
     net, optimizer, so_far, before = state.net, state.optimizer, state.so_far, state.so_far.seconds
+    parameters = list(net.parameters())  # walking the modules in every step would cost as much as a small layer
     # Reading a number makes an accelerator wait for Python in every step; there, "stop" is judged once an epoch.
     check_steps = nonfinite == "skip" or order.device.type == "cpu"
     for inputs, targets in train.shuffled(order, skip=state.batch):
@@ -77,7 +78,7 @@ def _train_epoch(
         output = net(inputs)
         loss = objective.loss(output, targets)
         loss.backward()
-        norm = _clip(net, clip_norm)
+        norm = _clip(parameters, clip_norm)
         _tell(tell, "on_gradients", state)
         if check_steps and not (math.isfinite(norm.item()) and math.isfinite(loss.item())):
             if nonfinite == "stop":
@@ -113,11 +114,12 @@ def _trained(state: FitState, train: Batches, order: Tensor, objective: Objectiv
     return {f"train/{name}": value for name, value in numbers.items()}
 
 
-def _clip(net: nn.Module, clip_norm: float | None) -> Tensor:
+def _clip(parameters: list[nn.Parameter], clip_norm: float | None) -> Tensor:
     """Clip gradients in place and return their global L2 norm before clipping."""
+    norm = get_total_norm([p.grad for p in parameters if p.grad is not None])
     if clip_norm is not None:
-        return clip_grad_norm_(net.parameters(), clip_norm)
-    return get_total_norm([p.grad for p in net.parameters() if p.grad is not None])
+        clip_grads_with_norm_(parameters, clip_norm, norm)
+    return norm
 
 
 @torch.no_grad()
