@@ -1,20 +1,18 @@
 """Digests of our own sources, so that a result made by other code is not taken for today's."""
 
-import ast
 from functools import cache
 from pathlib import Path
 
-from serving.files import sha256_of
+from serving.files import record_of, sha256_of
 
 _ROOT = Path(__file__).resolve().parent.parent
 
 
 @cache
 def code_digest(entries: tuple[str, ...]) -> str:
-    """Return a digest of files and folders, relative to the repository; comments and layout have no part in it."""
+    """Return a digest of the bytes of files and folders, relative to the repository."""
     files = sorted(file for entry in entries for file in _python_files(_ROOT / entry))
-    trees = [f"{file.relative_to(_ROOT)}\n{ast.dump(ast.parse(file.read_bytes()))}" for file in files]
-    return sha256_of("\n".join(trees).encode())
+    return sha256_of(repr([(file.relative_to(_ROOT).as_posix(), record_of(file).sha256) for file in files]).encode())
 
 
 def _python_files(path: Path) -> list[Path]:

@@ -127,11 +127,6 @@ def write_bundle(folder: Path, files: dict[str, bytes], **description: Any) -> N
     write_atomic(folder / DESCRIPTION, msgspec.json.format(msgspec.json.encode(whole.sealed()), indent=2))
 
 
-def bundle_digest(folder: Path) -> str:
-    """Return the sha256 of `bundle.json`, which fixes every other byte of the bundle."""
-    return sha256_of((folder / DESCRIPTION).read_bytes())
-
-
 def _read_description(folder: Path) -> Description:
     path = folder / DESCRIPTION
     if not path.is_file():

@@ -37,3 +37,9 @@ class InvalidInput(ServingError):
     def __init__(self, message: str, *, field: str | None = None) -> None:
         super().__init__(message)
         self.field = field
+
+
+def first_line(error: BaseException) -> str:
+    """Return an error of somebody else's code in one line: its kind, and the first line of its text, short enough to read."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[0][:300]}" if lines else type(error).__name__

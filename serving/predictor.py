@@ -8,14 +8,11 @@ predictions = predictor.answers(outputs)       # [{"label": "3", "score": 0.98, 
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from serving import runtimes
 from serving.bundle import Bundle, Golden, Runtime
-from serving.errors import BundleError, InvalidInput, ServingError
-from serving.schema import Schema
-
-Array = NDArray[np.float32]
+from serving.errors import BundleError, InvalidInput, ServingError, first_line
+from serving.schema import Array, Schema
 
 
 class Predictor:
@@ -33,7 +30,7 @@ class Predictor:
         except ServingError:
             raise
         except Exception as error:  # each runtime raises its own
-            reason = runtimes.one_line(error)
+            reason = first_line(error)
             raise BundleError(f"the artifact does not run on a row of shape {schema.shape}: {reason}") from error
 
     @classmethod

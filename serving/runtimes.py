@@ -8,13 +8,10 @@ import io
 import warnings
 from collections.abc import Callable
 
-import numpy as np
-from numpy.typing import NDArray
-
 from serving.bundle import Runtime
-from serving.errors import BundleError
+from serving.errors import BundleError, first_line
+from serving.schema import Array
 
-Array = NDArray[np.float32]
 Run = Callable[[Array], Array]
 
 
@@ -35,7 +32,7 @@ def _onnxruntime(artifact: bytes, threads: int) -> Run:
     try:
         session = onnxruntime.InferenceSession(artifact, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime raises one class per status code, none of them public
-        raise BundleError(f"onnxruntime {onnxruntime.__version__} cannot load the artifact: {one_line(error)}") from error
+        raise BundleError(f"onnxruntime {onnxruntime.__version__} cannot load the artifact: {first_line(error)}") from error
     source, target = session.get_inputs()[0].name, session.get_outputs()[0].name
 
     def run(inputs: Array) -> Array:
@@ -59,7 +56,7 @@ def _torchscript(artifact: bytes, threads: int) -> Run:
         try:
             module = torch.jit.load(io.BytesIO(artifact), map_location="cpu").eval()
         except RuntimeError as error:
-            raise BundleError(f"torch {torch.__version__} cannot load the artifact: {one_line(error)}") from error
+            raise BundleError(f"torch {torch.__version__} cannot load the artifact: {first_line(error)}") from error
 
     def run(inputs: Array) -> Array:
         with torch.inference_mode():
@@ -67,11 +64,6 @@ def _torchscript(artifact: bytes, threads: int) -> Run:
         return outputs
 
     return run
-
-
-def one_line(error: Exception) -> str:
-    """Return the first line of a runtime's error, which may hold a whole stack."""
-    return str(error).strip().splitlines()[0][:300] if str(error).strip() else type(error).__name__
 
 
 _LOADERS: dict[Runtime, Callable[[bytes, int], Run]] = {"onnxruntime": _onnxruntime, "torchscript": _torchscript}

@@ -3,11 +3,13 @@
 Written by the `prepare` stage, carried in the bundle, enforced on each request.
 """
 
-import math
 from typing import Literal
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
+Array = NDArray[np.float32]  # rows, answers
 Task = Literal["classification", "regression"]
 
 
@@ -39,11 +41,6 @@ class Schema(msgspec.Struct, frozen=True, kw_only=True):
     def outputs(self) -> int:
         """Number of values that the model returns for a row."""
         return len(self.classes) if self.task == "classification" else 1
-
-    @property
-    def values(self) -> int:
-        """Number of values in a row."""
-        return math.prod(self.shape)
 
     @property
     def headline(self) -> str:

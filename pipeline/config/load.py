@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from pipeline.config.sections import Config, MlpConfig, Section
+from pipeline.config.sections import Config, MlpConfig, Section, model_names
 from pipeline.config.yaml_source import Fault, Path_, Source, parse_file, parse_word
 from pipeline.errors import ConfigError
 
@@ -94,7 +94,7 @@ def _fault(kind: type[BaseModel], source: Source, detail: dict[str, Any]) -> Fau
 
 
 def _without_tag(loc: tuple[Any, ...]) -> tuple[Any, ...]:
-    return (loc[0], *loc[2:]) if len(loc) > 1 and loc[0] == "model" and loc[1] in {"mlp", "cnn", "resnet", "custom"} else loc
+    return (loc[0], *loc[2:]) if len(loc) > 1 and loc[0] == "model" and loc[1] in model_names() else loc
 
 
 def _ours(message: str) -> str:

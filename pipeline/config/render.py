@@ -9,7 +9,8 @@ import yaml
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from pipeline.config.sections import Config, CustomConfig, ModelConfig, Section
+from pipeline.config.sections import Config, CustomConfig, Section, model_names
+from pipeline.config.yaml_source import Loader
 
 _HEADER = """\
 # Every key with its default. Written by `python -m pipeline config --defaults`; a test keeps it equal to the code.
@@ -17,9 +18,16 @@ _HEADER = """\
 """
 
 
+class _Dumper(yaml.SafeDumper):
+    """Quotes what our loader would read as something else, such as a name `1e5`."""
+
+
+_Dumper.yaml_implicit_resolvers = Loader.yaml_implicit_resolvers
+
+
 def resolved_yaml(values: Mapping[str, Any]) -> str:
     """Return every key of a resolved config with its value, in the order of the sections."""
-    return yaml.safe_dump(dict(values), sort_keys=False, allow_unicode=True, default_flow_style=None, width=120)
+    return yaml.dump(dict(values), Dumper=_Dumper, sort_keys=False, allow_unicode=True, default_flow_style=None, width=120)
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -49,7 +57,7 @@ def _lines(kind: type[BaseModel], section: Section, indent: str) -> list[str]:
         else:
             plain = section.model_dump(mode="json")[name]
             text = f"{indent}{key}: {json.dumps(plain) if not isinstance(plain, str) else plain}"
-            lines.append(f"{text}  # {_comment(field) or _models()}")
+            lines.append(f"{text}  # {_comment(field) or ' | '.join(model_names())}")
     return lines
 
 
@@ -57,11 +65,6 @@ def _comment(field: FieldInfo) -> str:
     choices = _choices(field.annotation)
     parts = [field.description or "", " | ".join(choices) if len(choices) > 1 else ""]
     return "; ".join(part for part in parts if part)
-
-
-def _models() -> str:
-    kinds = get_args(get_args(ModelConfig)[0])
-    return " | ".join(kind.model_fields["name"].default for kind in kinds)
 
 
 def _choices(annotation: Any) -> list[str]:

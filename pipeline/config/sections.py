@@ -3,13 +3,14 @@
 Stages have verbs for names and a section each; what they work on (`data`, `model`) are nouns.
 """
 
-from pathlib import Path
-from typing import Annotated, Any, Literal
+import math
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Positive = Annotated[int, Field(ge=1)]
+_LARGEST_SEED = 2**32 - 1  # what NumPy takes
 
 
 class Section(BaseModel):
@@ -37,7 +38,10 @@ class PrepareConfig(Section):
     validation_fraction: Fraction = Field(0.15, description="share of all rows that chooses the epoch and proves the export")
     test_fraction: Fraction = Field(0.2, description="share of all rows that only `evaluate` reads")
     split_seed: int = Field(
-        0, ge=0, description="seed of the split, apart from `seed`, so that runs with other seeds compare on the same rows"
+        0,
+        ge=0,
+        le=_LARGEST_SEED,
+        description="seed of the split, apart from `seed`, so that runs with other seeds compare on the same rows",
     )
     normalize: Literal["standard", "minmax", "none"] = Field(
         "standard", description="fitted on train rows alone; for each column of a table, for each channel of an image"
@@ -89,14 +93,33 @@ class CustomConfig(Section):
     class_name: str = Field(alias="class", description="name of a torch.nn.Module in that file")
     args: dict[str, Any] = Field(default_factory=dict, description="further arguments of the class")
 
-    @model_validator(mode="after")
-    def _file_is_there(self) -> "CustomConfig":
-        if not Path(self.file).is_file():
-            raise ValueError(f"file: there is no file {self.file!r}; paths are relative to the folder where the command runs")
-        return self
+    @field_validator("args")
+    @classmethod
+    def _args_are_json(cls, args: dict[str, Any]) -> dict[str, Any]:
+        _check_json(args, "args")
+        return args
+
+
+def _check_json(value: Any, path: str) -> None:
+    """Raise ValueError for a value that would not come back from JSON as it was: a NaN, a date."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            _check_json(item, f"{path}.{key}")
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            _check_json(item, f"{path}[{index}]")
+    elif not isinstance(value, str | int | float | bool | None) or (isinstance(value, float) and not math.isfinite(value)):
+        raise ValueError(
+            f"{path}: must be a finite number, a string, a boolean, null, or a list or mapping of those; it is {value!r}"
+        )
 
 
 ModelConfig = Annotated[MlpConfig | CnnConfig | ResnetConfig | CustomConfig, Field(discriminator="name")]
+
+
+def model_names() -> list[str]:
+    """Return every value that `model.name` may have."""
+    return [kind.model_fields["name"].default for kind in get_args(get_args(ModelConfig)[0])]
 
 
 class OptimizerConfig(Section):
@@ -148,6 +171,14 @@ class TrainConfig(Section):
     )
     checkpoint_every_s: float = Field(10.0, ge=0, description="seconds between two writes of a checkpoint; 0: after every step")
 
+    @model_validator(mode="after")
+    def _falls(self) -> "TrainConfig":
+        if self.schedule.min_lr > self.lr:
+            raise ValueError(
+                f"schedule.min_lr {self.schedule.min_lr} is above lr {self.lr}, so the learning rate could not fall to it"
+            )
+        return self
+
 
 class EvaluateConfig(Section):
     """How good the model is, and how sure that is."""
@@ -173,6 +204,8 @@ class ExportConfig(Section):
 
     @model_validator(mode="after")
     def _bundle_is_made(self) -> "ExportConfig":
+        if len(set(self.formats)) < len(self.formats):
+            raise ValueError(f"formats: {list(self.formats)} names a format twice")
         if self.bundle not in self.formats:
             raise ValueError(f"bundle: {self.bundle!r} is not among formats {list(self.formats)}")
         return self
@@ -192,7 +225,7 @@ class Config(Section):
     """A whole run."""
 
     name: str = Field("run", pattern=r"^[A-Za-z0-9_-]{1,40}$", description="names runs and data; default: the file's name")
-    seed: int = Field(0, ge=0, description="of weights, shuffling and dropout")
+    seed: int = Field(0, ge=0, le=_LARGEST_SEED, description="of weights, shuffling and dropout")
     data: DataConfig = DataConfig()
     prepare: PrepareConfig = PrepareConfig()
     model: ModelConfig = MlpConfig()

@@ -11,6 +11,8 @@ from typing import Any
 
 import yaml
 
+from serving.errors import first_line
+
 Path_ = tuple[str, ...]
 COMMAND_LINE = "command line"
 _DEEPEST = 8
@@ -57,7 +59,9 @@ class Source:
     def put(self, path: Path_, value: Any, origin: str) -> None:
         """Write a value; sections on the way are made, and whatever else stood there is replaced."""
         if path == ("model", "name") and self.get(path) not in (None, value):
-            self.values["model"] = {}  # another model has other keys: the ones written for the old one go with it
+            # Another model has other keys: the ones that the file wrote for the old one go with it.
+            kept = {key: item for key, item in self.values["model"].items() if self.origins.get(("model", key)) == COMMAND_LINE}
+            self.values["model"] = kept
         values = self.values
         for part in path[:-1]:
             if not isinstance(values.get(part), dict):
@@ -73,18 +77,19 @@ class Source:
             self.put(path, value, origin)
 
 
-class _Loader(yaml.SafeLoader):
+class Loader(yaml.SafeLoader):
     """SafeLoader with YAML 1.2's numbers and booleans."""
 
 
-_Loader.yaml_implicit_resolvers = {
-    first: [
-        (tag, expression) for tag, expression in resolvers if tag not in {"tag:yaml.org,2002:bool", "tag:yaml.org,2002:float"}
-    ]
+_NARROWED = {f"tag:yaml.org,2002:{kind}" for kind in ("bool", "float", "int", "timestamp")}
+Loader.yaml_implicit_resolvers = {
+    first: [(tag, expression) for tag, expression in resolvers if tag not in _NARROWED]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
-_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"^(?:true|false)$"), list("tf"))
-_Loader.add_implicit_resolver(
+Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"^(?:true|false)$"), list("tf"))
+# Decimal only: YAML 1.1 reads 010 as 8 and 1:30 as 90.
+Loader.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(r"^[-+]?(?:0|[1-9][0-9]*)$"), list("-+0123456789"))
+Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float",
     re.compile(r"^[-+]?(?:(?:\d+\.\d*|\.\d+)(?:[eE][-+]?\d+)?|\d+[eE][-+]?\d+|\.(?:inf|nan))$"),
     list("-+.0123456789"),
@@ -103,7 +108,7 @@ def parse_file(file: Path, faults: list[Fault]) -> Source:
         )
         return source
     try:
-        node = yaml.compose(text, Loader=_Loader)
+        node = yaml.compose(text, Loader=Loader)
     except yaml.YAMLError as error:
         faults.append(_syntax_fault(str(file), error))
         return source
@@ -122,11 +127,25 @@ def parse_word(word: str, source: Source, faults: list[Fault]) -> None:
         faults.append(Fault(COMMAND_LINE, word, "not understood; write section.key=value, for example train.epochs=3"))
         return
     try:
-        value = yaml.load(text, Loader=_Loader)  # noqa: S506  # _Loader is a SafeLoader
-    except yaml.YAMLError:
-        faults.append(Fault(COMMAND_LINE, key, f"the value {text!r} is not YAML; quote it"))
+        node = yaml.compose(text, Loader=Loader)
+    except (yaml.YAMLError, RecursionError):
+        faults.append(Fault(COMMAND_LINE, key, f"the value {_short(text)!r} is not YAML; quote it"))
         return
+    found: list[Fault] = []
+    value = _value(node, path, COMMAND_LINE, {}, found) if node is not None else None
+    faults += [Fault(COMMAND_LINE, fault.key, fault.message) for fault in found]
     source.put(path, value, COMMAND_LINE)
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 60 else text[:57] + "…"
+
+
+def _value(node: yaml.Node, path: Path_, file: str, origins: dict[Path_, str], faults: list[Fault]) -> Any:
+    """Return a node's plain value: a mapping key by key, so that a doubled key is found, anything else as YAML builds it."""
+    if isinstance(node, yaml.MappingNode):
+        return _mapping(node, path, file, origins, faults)
+    return _plain(node, file, path, faults)
 
 
 def _mapping(node: yaml.MappingNode, path: Path_, file: str, origins: dict[Path_, str], faults: list[Fault]) -> dict[str, Any]:
@@ -143,19 +162,16 @@ def _mapping(node: yaml.MappingNode, path: Path_, file: str, origins: dict[Path_
             continue
         lines[key] = line
         origins[here] = f"{file}:{line}"
-        if isinstance(value_node, yaml.MappingNode):
-            values[key] = _mapping(value_node, here, file, origins, faults)
-        else:
-            values[key] = _plain(value_node, file, here, faults)
+        values[key] = _value(value_node, here, file, origins, faults)
     return values
 
 
 def _plain(node: yaml.Node, file: str, path: Path_, faults: list[Fault]) -> Any:
     try:
-        loader = _Loader("")
+        loader = Loader("")
         return loader.construct_object(node, deep=True)
-    except (yaml.YAMLError, ValueError) as error:
-        faults.append(Fault(f"{file}:{node.start_mark.line + 1}", ".".join(path), str(error).splitlines()[0]))
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        faults.append(Fault(f"{file}:{node.start_mark.line + 1}", ".".join(path), first_line(error)))
         return None
 
 

@@ -13,6 +13,7 @@ from torch.jit._trace import TracerWarning  # torch.jit has it under the same na
 from pipeline.config.sections import Format
 from pipeline.errors import GateRefused
 from serving.bundle import Runtime
+from serving.errors import first_line
 
 SUFFIX: dict[Format, str] = {"onnx": "onnx", "torchscript": "torchscript.pt"}
 RUNTIME: dict[Format, Runtime] = {"onnx": "onnxruntime", "torchscript": "torchscript"}
@@ -33,17 +34,15 @@ def export(module: nn.Module, example: Tensor, form: Format) -> bytes:
             warnings.simplefilter("error", TracerWarning)
             return _EXPORTERS[form](module, example)
     except Exception as error:  # exporters raise what they like, on models that users wrote
-        raise GateRefused(f"export: the model cannot be written as {form}: {first_line(error)}") from error
+        raise GateRefused(f"export: the model cannot be written as {form}: {_reason(error)}") from error
 
 
-def first_line(error: BaseException) -> str:
-    """Return the first line of an error's innermost cause, short enough for a terminal."""
+def _reason(error: BaseException) -> str:
     while error.__cause__ is not None:
         error = error.__cause__
     if type(error).__name__ in _BRANCHES:
         return "forward() takes a branch that depends on the values of the rows; write it with torch.where"
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[0][:300]}" if lines else type(error).__name__
+    return first_line(error)
 
 
 @contextmanager

@@ -8,9 +8,8 @@ from typing import Any
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[np.float32]
+from serving.schema import Array
 
 
 class Worst(msgspec.Struct, frozen=True):

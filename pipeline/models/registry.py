@@ -17,6 +17,7 @@ from pipeline.errors import UserError
 from pipeline.models.cnn import Cnn
 from pipeline.models.mlp import Mlp
 from pipeline.models.resnet import Resnet
+from serving.errors import first_line
 
 MODELS: dict[str, Callable[..., nn.Module]] = {"mlp": Mlp, "cnn": Cnn, "resnet": Resnet}
 CUSTOM = "custom"
@@ -47,7 +48,7 @@ def build(architecture: Architecture, *, source: bytes | None = None) -> nn.Modu
     except Exception as error:  # the user's own code may raise anything
         raise UserError(
             f"model.class: {architecture.args['class']}(input_shape={architecture.input_shape}, outputs={architecture.outputs}"
-            f"{''.join(f', {name}={value!r}' for name, value in arguments.items())}) failed: {_reason(error)}"
+            f"{''.join(f', {name}={value!r}' for name, value in arguments.items())}) failed: {first_line(error)}"
         ) from error
     if not isinstance(net, nn.Module):
         raise UserError(f"model.class: {architecture.args['class']} is no torch.nn.Module")
@@ -66,14 +67,10 @@ def _class_from(source: bytes, name: str) -> Any:
         sys.modules[spec.name] = module  # dataclasses and TorchScript look a class's module up by name
         try:
             spec.loader.exec_module(module)
-        except Exception as error:  # the user's own code may raise anything
-            raise UserError(f"model.file: importing it failed: {_reason(error)}") from error
+        except (Exception, SystemExit) as error:  # the user's own code may raise anything
+            raise UserError(f"model.file: importing it failed: {first_line(error)}") from error
     found = getattr(module, name, None)
     if found is None:
         classes = [key for key, value in vars(module).items() if isinstance(value, type) and issubclass(value, nn.Module)]
         raise UserError(f"model.class: the file has no {name!r}; its modules are: {', '.join(classes) or 'none'}")
     return found
-
-
-def _reason(error: Exception) -> str:
-    return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"

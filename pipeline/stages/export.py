@@ -12,7 +12,7 @@ from pipeline.artifacts import Exported, Model, Prepared
 from pipeline.config import Config
 from pipeline.config.sections import Format
 from pipeline.errors import GateRefused
-from pipeline.exporting.formats import RUNTIME, SUFFIX, export, first_line
+from pipeline.exporting.formats import RUNTIME, SUFFIX, export
 from pipeline.exporting.parity import Parity, compare, refusal
 from pipeline.exporting.reference import reference
 from pipeline.manifest import now
@@ -23,11 +23,10 @@ from pipeline.stages import Outcome
 from pipeline.tracking import Tracker
 from pipeline.training.deployed import answers, deployable_of
 from serving.bundle import GOLDEN, REFERENCE, Artifact, Golden, Lineage, write_bundle
+from serving.errors import first_line
 from serving.files import sha256_of, write_atomic
 from serving.predictor import Predictor
-from serving.schema import Schema
-
-Array = NDArray[np.float32]
+from serving.schema import Array, Schema
 
 _PRECISION = "fp32"
 _CONFIDENCE, _RESAMPLES = 0.95, 1000  # of the validation metrics in the bundle

@@ -12,12 +12,9 @@ from typing import Any
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
 from serving.errors import BundleError, InvalidInput
-from serving.schema import Schema
-
-Array = NDArray[np.float32]
+from serving.schema import Array, Schema
 
 _TOO_LARGE = "the number does not fit into 32-bit floating point"
 _LONGEST_NAME = 100  # characters of a client's own key that an answer repeats

@@ -1,6 +1,7 @@
 """Bundles for the tests of `serving`: ONNX graphs of a few nodes and one traced module, whose answers numpy knows, too."""
 
 import io
+import math
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -52,7 +53,7 @@ REGRESSION = Schema(
 
 def weights_of(schema: Schema) -> Array:
     """(values, outputs), the same at every call."""
-    return np.random.default_rng(0).normal(size=(schema.values, schema.outputs)).astype(np.float32)
+    return np.random.default_rng(0).normal(size=(math.prod(schema.shape), schema.outputs)).astype(np.float32)
 
 
 def rows_of(schema: Schema, count: int, *, seed: int = 1) -> Array:

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serving.bundle import DESCRIPTION, GOLDEN, REFERENCE, Bundle, Description, bundle_digest
+from serving.bundle import DESCRIPTION, GOLDEN, REFERENCE, Bundle, Description
 from serving.errors import BundleError, CorruptFile, ServingError
 from serving.files import record_of, sha256_of
 from tests.serving.conftest import MODEL, TABLE, golden_of, linear_onnx, make_bundle
@@ -215,12 +215,6 @@ def test_golden_requests_that_cannot_be_read_are_refused_with_their_path(own_bun
     with pytest.raises(BundleError, match="export the run again") as caught:
         Bundle(own_bundle).golden()
     assert str(own_bundle / GOLDEN) in str(caught.value)
-
-
-def test_the_digest_of_a_bundle_changes_with_any_of_its_files(table_bundle: Path, tmp_path: Path) -> None:
-    again = make_bundle(tmp_path / "again", TABLE)
-    other = make_bundle(tmp_path / "other", TABLE, golden=golden_of(TABLE, 5))
-    assert bundle_digest(again) == bundle_digest(table_bundle) != bundle_digest(other)
 
 
 @settings(max_examples=60, deadline=None)
