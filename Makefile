@@ -27,7 +27,7 @@ help:  ## list the targets
 setup: .venv/.train .venv/.dev  ## make .venv and install everything; other targets install what they need
 
 prepare: .venv/.train  ## split, describe and normalize the data
-	@$(STAGE)
+	@$(PY) -m pipeline prepare --config $(CONFIG) $(SET)
 
 train: .venv/.train  ## train; keep the best and the last checkpoint
 	@$(STAGE)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pipeline.errors import UserError
 from pipeline.manifest import Manifest, read_manifest
 from serving.bundle import Bundle
-from serving.files import read_verified, verify
+from serving.files import read_verified, sha256_of, verify
 from serving.schema import Schema
 
 Split = Literal["train", "validation", "test"]
@@ -83,8 +83,9 @@ class Prepared(Artifact):
 
     @property
     def test_reads(self) -> Path:
-        """The ledger beside the folder: one line each time that the test split was read, by any run."""
-        return self.folder.with_name(f"{self.folder.name}.test-reads.jsonl")
+        """The ledger of these very test rows: one line each time that they were read, by any run of any configuration."""
+        rows = self.manifest.makes["test.inputs.npy"].sha256 + self.manifest.makes["test.targets.npy"].sha256
+        return self.folder.parent.parent / "test-reads" / f"{sha256_of(rows.encode())[:12]}.jsonl"
 
     def _array(self, name: str) -> NDArray[Any]:
         return np.asarray(np.load(io.BytesIO(self.read(name)), allow_pickle=False))

@@ -1,7 +1,8 @@
 """Which run a command works on.
 
 `train` works on the run whose training would be the same: same configuration, same code. A later stage with `--run latest`
-works on the newest run made from the same config file that agrees with every key on the command line, so that
+works on a run made from the same configuration that agrees with every key on the command line: the one last worked on, else the
+newest, so that
 
     make train SET="train.epochs=5"
     make export
@@ -9,7 +10,7 @@ works on the newest run made from the same config file that agrees with every ke
 exports what was just trained. With an id, that run is used as it is, whatever the file says today.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,29 +27,34 @@ from pipeline.stages import Resume, Stage, chain, stage_making
 from serving.files import record_of, sha256_of
 
 Words = Mapping[str, str]
+_ABSENT = "no file"
+Warn = Callable[[str], None]
 _TRAINING = chain(stage_making(Model))
+_SETTLED = {name for stage in _TRAINING for name in stage.sections}  # what a run is, once it is trained
 
 
 @dataclass(frozen=True)
 class Choice:
     """A run and the config to work with.
 
-    pinned: the user named the run, so its training is never made anew. resume: its training is to go on where it stopped.
+    pinned: the user named the run, so its data and training are never made anew. request: what the run is asked for now, to be
+    written down once the command has succeeded. resume: its training is to go on where it stopped.
     """
 
     run: Run
     config: Config
     pinned: bool
+    request: Request
     resume: Resume | None = None
 
 
-def choose(stage: Stage, file: Path | None, words: Sequence[str], run_name: str, *, root: Path) -> Choice:
+def choose(stage: Stage, file: Path | None, words: Sequence[str], run_name: str, *, root: Path, warn: Warn) -> Choice:
     """Return the run for a stage, made when there is none; raise UserError when the request contradicts the run."""
     asked = dict(word.partition("=")[::2] for word in words)
     if run_name != LATEST:
         return _named(stage, asked, words, run_name, root)
     config = load(file, words)
-    for run in all_runs(root):
+    for run in all_runs(root, warn):
         request = run.request
         kept = _kept_words(stage, request.words) | asked
         try:
@@ -56,40 +62,41 @@ def choose(stage: Stage, file: Path | None, words: Sequence[str], run_name: str,
         except ConfigError:  # what that run was asked for does not fit this file
             continue
         if training_identity(candidate) == request.identity and (_training_folder(run) / MANIFEST).is_file():
-            _remember(run, request, stage, asked, candidate)
-            return Choice(run, candidate, pinned=False)
-    request = Request(str(file), training_identity(config), config.model_dump(mode="json", by_alias=True), asked)
-    return Choice(new_run(root, request), config, pinned=False)
+            return Choice(run, candidate, pinned=False, request=_continued(request, stage, asked, candidate))
+    if isinstance(config.model, CustomConfig) and external_files(config)["model.file"] == _ABSENT:
+        raise UserError(f"model.file: there is no file {config.model.file!r}; paths are relative to the folder of the command")
+    request = Request(training_identity(config), config.model_dump(mode="json", by_alias=True), asked)
+    return Choice(new_run(root, request), config, pinned=False, request=request)
 
 
-def choose_interrupted(file: Path | None, words: Sequence[str], run_name: str, *, force: bool, root: Path) -> Choice:
+def choose_interrupted(
+    file: Path | None, words: Sequence[str], run_name: str, *, force: bool, root: Path, warn: Warn
+) -> Choice:
     """Return the run whose training is to go on: the named one, or the newest interrupted one of this config's name."""
     if run_name != LATEST:
         run = named_run(root, run_name)
         config = load(file or run.folder / "config.yaml", words)
     else:
         config = load(file, words)
-        runs = [run for run in all_runs(root) if run.request.config["name"] == config.name and _is_interrupted(run)]
+        runs = [run for run in all_runs(root, warn) if run.request.config["name"] == config.name and _is_interrupted(run)]
         if not runs:
             raise UserError(f"train --resume: no interrupted run of {config.name!r} below {root}/; start one without --resume")
         run = max(runs, key=lambda run: run.id)
     if not _is_interrupted(run):
         raise UserError(f"train --resume: run {run.id} is complete, or never began to train; start one without --resume")
     request, identity = run.request, training_identity(config)
-    asked = dict(word.partition("=")[::2] for word in words)
     if identity != request.identity:
         if not force:
             raise UserError(f"train --resume: {_first_difference(request, config)}; set it back, or accept it with --force")
-        values = config.model_dump(mode="json", by_alias=True)
-        run.write_request(msgspec.structs.replace(request, identity=identity, config=values, words=asked))
-    return Choice(run, config, pinned=True, resume=Resume(force=force))
+        asked = dict(word.partition("=")[::2] for word in words)
+        request = Request(identity, config.model_dump(mode="json", by_alias=True), asked)
+    return Choice(run, config, pinned=False, request=request, resume=Resume(force=force))
 
 
 def _first_difference(request: Request, config: Config) -> str:
     before, now = flatten(request.config), flatten(config.model_dump(mode="json", by_alias=True))
-    sections = {name for stage in _TRAINING for name in stage.sections}
     for key in {**before, **now}:
-        if key.partition(".")[0] in sections and before.get(key) != now.get(key):
+        if key.partition(".")[0] in _SETTLED and before.get(key) != now.get(key):
             return f"{key} was {before.get(key)} in the interrupted run and is {now.get(key)} now"
     return "the code, or the file of a custom model, has changed since the run was interrupted"
 
@@ -111,7 +118,10 @@ def training_identity(config: Config) -> str:
 
 def external_files(config: Config) -> dict[str, str]:
     """Return the digest of each file outside the repository that training reads, by the key that names it."""
-    return {"model.file": record_of(Path(config.model.file)).sha256} if isinstance(config.model, CustomConfig) else {}
+    if not isinstance(config.model, CustomConfig):
+        return {}
+    file = Path(config.model.file)
+    return {"model.file": record_of(file).sha256 if file.is_file() else _ABSENT}
 
 
 def _named(stage: Stage, asked: Words, words: Sequence[str], name: str, root: Path) -> Choice:
@@ -122,23 +132,21 @@ def _named(stage: Stage, asked: Words, words: Sequence[str], name: str, root: Pa
     faults = [
         f"command line: {key}: run {run.id} was made with {recorded.get(key)}, not {now[key]}; leave out --run to make another"
         for key in now
-        if key.partition(".")[0] in _upstream(stage) and recorded.get(key) != now[key]
+        if key.partition(".")[0] in _SETTLED | _upstream(stage) and recorded.get(key) != now[key]
     ]
     if faults:
         raise ConfigError(*faults)
     if not (_training_folder(run) / MANIFEST).is_file():
         raise UserError(f"{run.folder}: this run has no complete training; start another with `make train`")
-    _remember(run, request, stage, asked, config)
-    return Choice(run, config, pinned=True)
+    return Choice(run, config, pinned=True, request=_continued(request, stage, asked, config))
 
 
-def _remember(run: Run, request: Request, stage: Stage, asked: Words, config: Config) -> None:
-    """Write down what this command adds to the run's request."""
-    words = {key: text for key, text in request.words.items() if key.partition(".")[0] not in stage.sections} | dict(asked)
+def _continued(request: Request, stage: Stage, asked: Words, config: Config) -> Request:
+    """Return a run's request with what this command adds to it."""
+    own = _SETTLED if stage in _TRAINING else set(stage.sections) - _upstream(stage)
+    words = {key: text for key, text in request.words.items() if key.partition(".")[0] not in own} | dict(asked)
     mine = {name: config.section(name) for name in _upstream(stage) | set(stage.sections)}
-    updated = msgspec.structs.replace(request, words=words, config=request.config | mine)
-    if updated != request:
-        run.write_request(updated)
+    return msgspec.structs.replace(request, words=words, config=request.config | mine)
 
 
 def _kept_words(stage: Stage, words: Words) -> dict[str, str]:
@@ -150,9 +158,7 @@ def _kept_words(stage: Stage, words: Words) -> dict[str, str]:
 
 
 def _upstream(stage: Stage) -> set[str]:
-    return {name for before in chain(stage)[:-1] for name in before.sections} - set(
-        stage.sections if stage in _TRAINING else ()
-    )
+    return {name for before in chain(stage)[:-1] for name in before.sections}
 
 
 def _as_words(words: Words) -> list[str]:

@@ -5,8 +5,10 @@ config errors appear at once: torch and mlflow are imported by the stages that n
 """
 
 import argparse
+import errno
 import json
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,8 +16,8 @@ from typing import TYPE_CHECKING
 
 from pipeline.config import Config, MlflowSettings, base_yaml, load, load_section, resolved_yaml
 from pipeline.errors import SlipwayError, UserError
-from pipeline.stages import STAGES, Stage, chain, stage_named
-from serving.errors import ServingError
+from pipeline.stages import STAGES, Stage, stage_named
+from serving.errors import ServingError, first_line
 
 if TYPE_CHECKING:
     from pipeline.artifacts import Artifact
@@ -23,10 +25,12 @@ if TYPE_CHECKING:
 
 MLFLOW_FILE = Path("mlflow.yaml")
 RUNS = Path("runs")
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EIO}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a polite kill ends like Ctrl-C
     options = _parser().parse_args(arguments)
     run: Callable[[argparse.Namespace], int] = options.run_command
     try:
@@ -36,14 +40,33 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ServingError as error:
         return _fail(UserError.exit_code, [str(error)])
     except KeyboardInterrupt:
-        return _fail(130, ["interrupted; what was complete is kept, run the same command to go on"])
+        return _fail(130, ["interrupted; complete stages are kept, the unfinished one starts anew"])
     except BrokenPipeError:  # the reader of our output went away, as in `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
-        if error.filename is None:
+        if error.filename is None and error.errno not in _NO_ROOM:
             raise
-        return _fail(UserError.exit_code, [f"{error.filename}: {(error.strerror or str(error)).lower()}"])
+        return _fail(UserError.exit_code, [f"{error.filename or 'output'}: {(error.strerror or str(error)).lower()}"])
+
+
+class _Output:
+    """Standard output that goes quiet when its reader goes away, as in `| head`: the work is not the reader's to end."""
+
+    def __init__(self) -> None:
+        self._open = True
+
+    def line(self, text: str) -> None:
+        if self._open:
+            try:
+                print(text, flush=True)
+            except BrokenPipeError:
+                self._open = False
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _warn(line: str) -> None:
+    print(f"warning: {line}", file=sys.stderr)
 
 
 def _fail(code: int, lines: Sequence[str]) -> int:
@@ -55,19 +78,22 @@ def _fail(code: int, lines: Sequence[str]) -> int:
 def _run_stage(options: argparse.Namespace) -> int:
     stage = stage_named(options.command)
     mlflow = load_section(MlflowSettings, MLFLOW_FILE).tracking_uri is not None
-    if options.config is None and options.run == "latest":
+    if options.config is None and getattr(options, "run", "latest") == "latest":
         raise UserError("command line: --config: which configuration? for example --config configs/digits.yaml")
-    if chain(stage) == (stage,):
+    if not stage.takes:  # it belongs to no run
         _make(stage, load(options.config, options.words), None, mlflow=False)
         return 0
     from pipeline.choose import choose, choose_interrupted
 
     if getattr(options, "resume", False):
-        choice = choose_interrupted(options.config, options.words, options.run, force=options.force, root=RUNS)
+        wish = {"force": options.force, "root": RUNS, "warn": _warn}
+        choice = choose_interrupted(options.config, options.words, options.run, **wish)
     else:
-        choice = choose(stage, options.config, options.words, options.run, root=RUNS)
+        choice = choose(stage, options.config, options.words, options.run, root=RUNS, warn=_warn)
     with choice.run.lock():
         artifacts = _make(stage, choice.config, choice, mlflow=mlflow)
+        if choice.request != choice.run.request:
+            choice.run.write_request(choice.request)
     if stage.makes is None:
         from pipeline.runner import Scoped
 
@@ -80,7 +106,7 @@ def _make(stage: Stage, config: Config, choice: "Choice | None", *, mlflow: bool
     from pipeline.runner import Runner
     from pipeline.tracking.console import Console
 
-    with Console(terminal=sys.stdout.isatty(), write=lambda line: print(line, flush=True)) as console:
+    with Console(terminal=sys.stdout.isatty(), write=_Output().line) as console:
         runner = Runner(config, console, choice, mlflow=mlflow)
         try:
             return [runner.make(kind) for kind in (stage.takes if stage.makes is None else (stage.makes,))]
@@ -112,12 +138,21 @@ def _sync(options: argparse.Namespace) -> int:
 
     settings = _mlflow_settings()
     if options.follow:
-        with until_stdin_closes() as closed:
-            project(Path(options.run, "journal.jsonl"), settings, closed)
+        try:
+            with until_stdin_closes() as closed:
+                project(Path(options.run, "journal.jsonl"), settings, closed)
+        except Exception as error:  # mlflow and what stands below it raise what they like
+            raise UserError(first_line(error)) from error
         return 0
-    for run in all_runs(RUNS):
-        if run.journal.is_file():
-            print(f"{run.id}: {project(run.journal, settings)} new journal lines stored in {settings.tracking_uri}")
+    failed: list[str] = []
+    for run in all_runs(RUNS, _warn):
+        try:
+            if run.journal.is_file():
+                print(f"{run.id}: {project(run.journal, settings)} new journal lines stored in {settings.tracking_uri}")
+        except Exception as error:  # mlflow and what stands below it raise what they like
+            failed.append(f"{run.id}: {settings.tracking_uri} does not take it: {first_line(error)}")
+    if failed:
+        raise UserError(*failed)
     return 0
 
 
@@ -125,7 +160,10 @@ def _mlflow_ui(_: argparse.Namespace) -> int:
     from pipeline.tracking.mlflow import ui_command
 
     settings = _mlflow_settings()
-    page, command, environment = ui_command(settings)
+    try:
+        page, command, environment = ui_command(settings)
+    except Exception as error:
+        raise UserError(f"{MLFLOW_FILE}: tracking_uri {settings.tracking_uri} cannot be opened: {first_line(error)}") from error
     print(f"MLflow UI over {settings.tracking_uri}: {page}  (Ctrl-C stops)", flush=True)
     os.execve(command[0], command, environment)
 
@@ -145,7 +183,10 @@ def _parser() -> argparse.ArgumentParser:
     for stage in STAGES:
         command = commands.add_parser(stage.name, help=stage.summary, description=f"{stage.name}: {stage.summary}.")
         _add_config(command)
-        command.add_argument("--run", default="latest", metavar="ID", help="the run to work on (default: the newest that fits)")
+        if stage.takes:
+            command.add_argument(
+                "--run", default="latest", metavar="ID", help="the run to work on (default: the newest that fits)"
+            )
         command.set_defaults(run_command=_run_stage)
         if stage.makes is not None and stage.makes.kind == "model":
             command.add_argument("--resume", action="store_true", help="go on with an interrupted training, bit for bit")

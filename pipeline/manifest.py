@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from pipeline.errors import UserError
+from serving.errors import first_line
 from serving.files import FileRecord, record_of, sha256_of, write_atomic
 
 MANIFEST = "manifest.json"
@@ -52,8 +53,8 @@ def read_manifest(folder: Path) -> Manifest:
         raise UserError(
             f"{folder}: no {MANIFEST}, so nothing complete is here; delete the folder and run the stage again"
         ) from error
-    except msgspec.DecodeError as error:
-        raise UserError(f"{path}: damaged ({error}); delete {folder} and run the stage again") from error
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path}: damaged ({first_line(error)}); delete {folder} and run the stage again") from error
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:

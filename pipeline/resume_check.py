@@ -82,7 +82,7 @@ class _Command:
 def _kill_and_resume(command: _Command, kills: int, chance: random.Random, say: Callable[[str], None]) -> int:
     """Start, kill at a random moment once a checkpoint is there, resume, until it is done; return the number of kills."""
     killed, words = 0, ["name=killed"]
-    while killed < kills:
+    while killed < kills and not command.complete():
         before = _written(command)
         process = command.start(*words)
         while process.poll() is None and _written(command) == before:

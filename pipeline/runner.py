@@ -1,9 +1,9 @@
 """Makes artifacts: runs stages that are missing or out of date, skips the others, and says so in one line each."""
 
+import math
 import shutil
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -13,8 +13,8 @@ from pipeline.artifacts import Artifact, Model, Prepared
 from pipeline.choose import Choice, external_files
 from pipeline.code import code_digest
 from pipeline.config import Config, flatten
-from pipeline.errors import Interrupted, SlipwayError
-from pipeline.manifest import MANIFEST, Manifest, git_state, now, records_of, versions, write_manifest
+from pipeline.errors import Interrupted, SlipwayError, UserError
+from pipeline.manifest import MANIFEST, Manifest, git_state, now, read_manifest, records_of, versions, write_manifest
 from pipeline.runs import Run, partial_folder, point_latest, wait_for
 from pipeline.stages import Outcome, Stage, stage_making
 from pipeline.tracking import Journal, Projection, Record, Tracker, read_journal
@@ -79,9 +79,11 @@ class Runner:
         inputs = [self.make(taken) for taken in stage.takes]
         wanted = self._wanted(stage, inputs)
         folder = self._folder(stage)
-        with wait_for(folder.parent / ".making") if kind is Prepared else _nothing():
+        with wait_for(folder.parent / ".making") if kind is Prepared else nullcontext():
             found = self._find(stage, kind, folder, wanted)
             artifact = found or self._make(stage, kind, folder, inputs, wanted)
+        if kind is Model:
+            self._check_pair(stage, artifact, inputs[0])
         if self._run is not None and kind is Model:
             point_latest(self._run)
         self._made[kind.kind] = artifact
@@ -100,15 +102,36 @@ class Runner:
             return None
         artifact = kind.open(folder)
         reasons = wanted.differences(artifact.manifest)
-        if reasons and not (self._pinned and kind is Model):
+        keep = self._pinned and kind in (Prepared, Model)
+        if reasons and not keep:
             self._say(stage, f"runs again: {'; '.join(reasons[:3])}")
             return None
         artifact.verify()
         if reasons:
-            self._say(stage, f"kept as run {folder.parent.name} has it, though {reasons[0]}", folder)
+            self._say(stage, f"kept as the run has it, though {reasons[0]}", folder)
         else:
             self._say(stage, f"skipped, unchanged since {_minute(artifact.manifest.created)}", folder)
+        if self._run is not None and not read_journal(self._run.journal, stage.name):
+            self._adopted(stage, folder)
         return artifact
+
+    def _adopted(self, stage: Stage, folder: Path) -> None:
+        """Tell a run's journal about a result that another run made, so that the run's record is whole."""
+        tracker = self._tracker(stage, None)
+        tracker.params(flatten({name: self._config.section(name) for name in stage.sections}))
+        tracker.files(folder)
+        tracker.event("stage_skipped", folder=str(folder))
+        tracker.close()
+
+    def _data_of_run(self) -> Path | None:
+        """Return the folder of the rows that a pinned run was trained on; raise UserError when no folder has them."""
+        if not self._pinned or self._run is None:
+            return None
+        digest = Model.open(self._run.folder / stage_making(Model).name).manifest.takes[Prepared.kind]
+        for manifest in PREPARED_ROOT.glob(f"*/{MANIFEST}"):
+            if read_manifest(manifest.parent).digest == digest:
+                return manifest.parent
+        return None
 
     def _make(self, stage: Stage, kind: type[Artifact], folder: Path, inputs: list[Artifact], wanted: _Wanted) -> Artifact:
         started = time.perf_counter()
@@ -126,7 +149,7 @@ class Runner:
                 git=git_state(Path()),
                 created=now(),
                 seconds=round(time.perf_counter() - started, 3),
-                metrics=outcome.metrics,
+                metrics={name: value for name, value in outcome.metrics.items() if math.isfinite(value)},
                 notes=outcome.notes,
             )
             write_manifest(out, manifest)
@@ -176,7 +199,17 @@ class Runner:
             takes |= external_files(self._config)
         return _Wanted(takes, {name: self._config.section(name) for name in stage.sections}, code_digest(stage.code))
 
+    def _check_pair(self, stage: Stage, model: Artifact, prepared: Artifact) -> None:
+        """Raise UserError when a kept model was trained on other rows, or with other statistics, than those at hand."""
+        if model.manifest.takes[Prepared.kind] != prepared.digest:
+            raise UserError(
+                f"{stage.name}: {model.folder} was trained on data {model.manifest.takes[Prepared.kind][:12]}, which is gone; "
+                f"prepared anew it is {prepared.digest[:12]}, which is not the same: train again"
+            )
+
     def _folder(self, stage: Stage) -> Path:
+        if stage.makes is Prepared and (kept := self._data_of_run()):
+            return kept
         if stage.makes is not Prepared:
             assert self._run is not None
             return self._run.folder / stage.name
@@ -211,8 +244,3 @@ class _Shared:
 
 def _minute(created: str) -> str:
     return f"{datetime.fromisoformat(created):%Y-%m-%d %H:%M} UTC"
-
-
-@contextmanager
-def _nothing() -> Iterator[None]:
-    yield

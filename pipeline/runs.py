@@ -10,7 +10,7 @@ latest        in `runs/`: a link to the run that the last command worked on
 import fcntl
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -21,6 +21,7 @@ import msgspec
 
 from pipeline.config import resolved_yaml
 from pipeline.errors import UserError
+from serving.errors import first_line
 from serving.files import sync_folder, write_atomic
 
 LATEST = "latest"
@@ -33,7 +34,6 @@ class Request(msgspec.Struct, frozen=True):
     set on the command line, with their text.
     """
 
-    config_file: str
     identity: str
     config: dict[str, Any]
     words: dict[str, str]
@@ -60,8 +60,10 @@ class Run:
         """What was asked for when the run was made."""
         try:
             return msgspec.json.decode((self.folder / "run.json").read_bytes(), type=Request)
-        except (FileNotFoundError, msgspec.DecodeError) as error:
-            raise UserError(f"{self.folder}: run.json is missing or damaged ({error}); delete the folder") from error
+        except (FileNotFoundError, ValueError, RecursionError) as error:
+            raise UserError(
+                f"{self.folder}: run.json is missing or damaged ({first_line(error)}); delete the folder"
+            ) from error
 
     def write_request(self, request: Request) -> None:
         """Write down what the run is asked for, for people and for later commands."""
@@ -114,13 +116,22 @@ def named_run(root: Path, name: str) -> Run:
     return Run((root / name).resolve() if name == LATEST else root / name)
 
 
-def all_runs(root: Path) -> Sequence[Run]:
-    """Return every run, the one last worked on first, the others from newest to oldest."""
+def all_runs(root: Path, warn: Callable[[str], None] | None = None) -> Sequence[Run]:
+    """Return every run, the one last worked on first, the others from newest to oldest; `warn` of one that is damaged."""
     if not root.is_dir():
         return []
     latest = (root / LATEST).readlink().name if (root / LATEST).is_symlink() else ""
     folders = [path for path in root.iterdir() if not path.is_symlink() and (path / "run.json").is_file()]
-    return [Run(path) for path in sorted(folders, key=lambda path: (path.name == latest, path.name), reverse=True)]
+    whole = []
+    for run in (Run(path) for path in sorted(folders, key=lambda path: (path.name == latest, path.name), reverse=True)):
+        try:
+            _ = run.request
+        except UserError as error:
+            if warn is not None:
+                warn(str(error))
+        else:
+            whole.append(run)
+    return whole
 
 
 def point_latest(run: Run) -> None:

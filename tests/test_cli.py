@@ -152,9 +152,12 @@ def test_resume_without_an_interrupted_run_says_so(project: Project) -> None:
     assert err == [f"train --resume: run {run} is complete, or never began to train; start one without --resume"]
 
 
+_LONG = ("train.epochs=1500", "train.early_stopping.patience=null")  # long enough for two kills
+
+
 def test_resume_check_proves_a_config(tmp_path: Path) -> None:
     (tmp_path / "quick.yaml").write_text(QUICK)
-    words = ["resume-check", "--config", "quick.yaml", "--kills", "2", "train.epochs=300", "model.dropout=0.2"]
+    words = ["resume-check", "--config", "quick.yaml", "--kills", "2", *_LONG, "model.dropout=0.2"]
     done = subprocess.run(
         [sys.executable, "-m", "pipeline", *words],
         cwd=tmp_path,

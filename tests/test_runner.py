@@ -1,16 +1,17 @@
 """Stages run when they must, are skipped when nothing changed, and every command works on the run that its user means."""
 
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import pytest
+import yaml
 
+from pipeline.exporting.parity import Parity, compare
 from pipeline.stages import STAGES, chain, stage_named
 from tests.conftest import Project
-
-
-def ran(out: list[str]) -> list[str]:
-    return [line.split()[0] for line in out if line and "skipped" not in line and "epoch" not in line.split("  ")[0]]
 
 
 def test_missing_stages_run_first_and_unchanged_ones_are_skipped_with_a_line_each(project: Project) -> None:
@@ -27,7 +28,87 @@ def test_a_run_is_continued_by_the_next_command_without_its_words(project: Proje
     _, out, _ = project.run("export")
     assert project.latest == trained
     assert "skipped" in out[1]
-    assert "train: {" in (trained / "config.yaml").read_text() or "epochs: 2" in (trained / "config.yaml").read_text()
+    assert yaml.safe_load((trained / "config.yaml").read_text())["train"]["epochs"] == 2
+
+
+@pytest.mark.parametrize("words", [("seed=1",), ("name=x", "seed=2"), ("train.epochs=2", "prepare.split_seed=3")])
+def test_later_commands_in_any_order_stay_with_the_run(project: Project, words: tuple[str, ...]) -> None:
+    project.run("train", *words)
+    trained = project.latest
+    for stage in ("evaluate", "export", "evaluate", "export"):
+        assert project.run(stage)[0] == 0
+        assert project.latest == trained
+    assert len([path for path in (project.folder / "runs").iterdir() if not path.is_symlink()]) == 1
+
+
+def replace_passed(parity: Parity) -> Parity:
+    return msgspec.structs.replace(parity, passed=False)
+
+
+def test_a_refused_export_is_forgotten_and_the_good_one_is_taken_next(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project.run("export")
+    monkeypatch.setattr(
+        "pipeline.stages.export.compare", lambda *arguments, **options: replace_passed(compare(*arguments, **options))
+    )
+    assert project.run("export", "export.atol=0.01")[0] == 3
+    monkeypatch.undo()
+    monkeypatch.chdir(project.folder)
+    _, out, _ = project.run("export")
+    assert all("skipped" in line for line in out), "the good export is still there, and is what a plain command asks for"
+
+
+def test_a_run_that_finds_its_data_prepared_records_it_all_the_same(project: Project) -> None:
+    project.run("train", "seed=1")
+    project.run("train", "seed=2")
+    records = [json.loads(line) for line in (project.latest / "journal.jsonl").read_text().splitlines()]
+    params = [record["values"] for record in records if record["kind"] == "params" and record["stage"] == "prepare"]
+    assert params[0]["data.source"] == "iris"
+
+
+def test_a_named_run_is_evaluated_on_the_rows_it_was_trained_on(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    project.run("evaluate")
+    run, before = project.latest.name, (project.latest / "evaluate" / "metrics.json").read_bytes()
+    (project.latest / "evaluate" / "manifest.json").unlink()
+    monkeypatch.setattr("pipeline.runner.code_digest", lambda entries: f"other code {entries}")
+    monkeypatch.setattr("pipeline.choose.code_digest", lambda entries: f"other code {entries}")
+    monkeypatch.setattr("pipeline.data.splits.split_rows", None)  # a new preparation would fail
+    assert project.run("evaluate", "--run", run)[0] == 0
+    assert json.loads(before)["metrics"] == json.loads((project.latest / "evaluate" / "metrics.json").read_text())["metrics"]
+
+
+def test_a_named_run_whose_rows_are_gone_and_come_back_otherwise_is_refused(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project.run("train")
+    run = project.latest.name
+    shutil.rmtree(project.folder / "data")
+    from pipeline.data import sources
+
+    iris = sources.SOURCES["iris"]
+    monkeypatch.setitem(sources.SOURCES, "iris", lambda: replace(iris(), inputs=iris().inputs + 1))
+    code, _, err = project.run("evaluate", "--run", run)
+    assert code == 2
+    assert "was trained on data" in err[0]
+
+
+def test_training_a_named_run_with_other_settings_is_refused(project: Project) -> None:
+    project.run("train")
+    run = project.latest.name
+    code, _, err = project.run("train", "--run", run, "train.epochs=9")
+    assert code == 2
+    assert err == [f"command line: train.epochs: run {run} was made with 3, not 9; leave out --run to make another"]
+
+
+def test_a_damaged_run_is_a_warning_for_every_other_command(project: Project) -> None:
+    project.run("train")
+    (project.latest / "run.json").write_bytes(b"\xff\xfe")
+    code, _, err = project.run("train", "seed=5")
+    assert code == 0
+    assert len(err) == 1
+    assert err[0].startswith("warning: ")
+    assert "run.json is missing or damaged" in err[0]
 
 
 def test_train_itself_takes_nothing_from_an_earlier_command(project: Project) -> None:
@@ -99,7 +180,7 @@ def test_a_named_run_keeps_its_training_even_when_our_code_changed(project: Proj
     monkeypatch.setattr("pipeline.runner.code_digest", lambda entries: f"other code {entries}")
     monkeypatch.setattr("pipeline.choose.code_digest", lambda entries: f"other code {entries}")
     _, out, _ = project.run("export", "--run", run)
-    assert any("kept as run" in line for line in out)
+    assert any("kept as the run has it, though its code changed" in line for line in out)
     assert (project.latest / "train" / "best.pt").read_bytes() == weights
     _, out, _ = project.run("export")
     assert project.latest.name != run, "without a name, other code means another run"

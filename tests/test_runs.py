@@ -9,7 +9,7 @@ import pytest
 from pipeline.errors import UserError
 from pipeline.runs import Request, all_runs, named_run, new_run, partial_folder, point_latest
 
-REQUEST = Request("quick.yaml", "abcdef0123", {"name": "quick"}, {"train.epochs": "3"})
+REQUEST = Request("abcdef0123", {"name": "quick"}, {"train.epochs": "3"})
 
 
 def test_a_folder_appears_only_when_the_work_is_done(tmp_path: Path) -> None:

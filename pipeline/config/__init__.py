@@ -5,7 +5,8 @@ config.train.epochs
 """
 
 from pipeline.config.load import load, load_section
+from pipeline.config.mlflow_settings import MlflowSettings
 from pipeline.config.render import base_yaml, flatten, resolved_yaml
-from pipeline.config.sections import Config, MlflowSettings
+from pipeline.config.sections import Config
 
 __all__ = ["Config", "MlflowSettings", "base_yaml", "flatten", "load", "load_section", "resolved_yaml"]

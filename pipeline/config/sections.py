@@ -175,7 +175,7 @@ class TrainConfig(Section):
     def _falls(self) -> "TrainConfig":
         if self.schedule.min_lr > self.lr:
             raise ValueError(
-                f"schedule.min_lr {self.schedule.min_lr} is above lr {self.lr}, so the learning rate could not fall to it"
+                f"schedule.min_lr {self.schedule.min_lr:g} is above lr {self.lr:g}, so the learning rate could not fall to it"
             )
         return self
 
@@ -237,26 +237,3 @@ class Config(Section):
     def section(self, name: str) -> Any:
         """Return a section, or a top-level key, as plain JSON-ready values."""
         return self.model_dump(mode="json", by_alias=True, include={name})[name]
-
-
-class RegistryConfig(Section):
-    """The MLflow model registry."""
-
-    model_name: str = Field("slipway", min_length=1, description="registered model's name")
-
-
-class UiConfig(Section):
-    """The MLflow UI."""
-
-    host: str = Field("127.0.0.1", description="address of `make mlflow`")
-    port: int = Field(5000, ge=1, le=65535, description="port of `make mlflow`")
-
-
-class MlflowSettings(Section):
-    """Content of mlflow.yaml: where experiments are kept and shown."""
-
-    tracking_uri: str | None = Field("sqlite:///mlflow.db", min_length=1, description="store of runs; null: no MLflow")
-    experiment: str = Field("slipway", min_length=1, description="experiment's name")
-    artifact_location: str = Field("mlartifacts", min_length=1, description="folder or URI of logged files")
-    model_registry: RegistryConfig = RegistryConfig()
-    ui: UiConfig = UiConfig()

@@ -5,17 +5,16 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torchmetrics.functional.classification import multiclass_confusion_matrix
 
 from pipeline.metrics.intervals import Interval, bootstrap, wilson
-from pipeline.metrics.tasks import classification_metrics, regression_metrics
-from serving.schema import Schema
+from pipeline.metrics.tasks import classification_metrics, confusion, regression_metrics
+from serving.schema import Array, Schema
 
 _SMALLEST = 1e-12  # a probability of exactly 0 for the true class would make the cross entropy infinite
 
 
 def score(
-    answers: NDArray[np.float32], targets: NDArray[Any], schema: Schema, *, confidence: float, resamples: int, seed: int
+    answers: Array, targets: NDArray[Any], schema: Schema, *, confidence: float, resamples: int, seed: int
 ) -> dict[str, Interval]:
     """Return every metric of the task with its interval.
 
@@ -35,10 +34,9 @@ def score(
     return intervals
 
 
-def confusion_matrix(answers: NDArray[np.float32], targets: NDArray[Any], classes: int) -> NDArray[np.int64]:
+def confusion_matrix(answers: Array, targets: NDArray[Any], classes: int) -> NDArray[np.int64]:
     """Return (true class, predicted class) counts."""
-    predicted = torch.from_numpy(answers).argmax(1)
-    matrix: NDArray[np.int64] = multiclass_confusion_matrix(predicted, torch.from_numpy(targets), classes).numpy()
+    matrix: NDArray[np.int64] = confusion(torch.from_numpy(answers).argmax(1), torch.from_numpy(targets), classes).numpy()
     return matrix
 
 

@@ -1,24 +1,38 @@
 """The metrics of each task, on all rows at once: aggregated over rows, never averaged over batches."""
 
-from collections.abc import Callable
-
+import torch
 from torch import Tensor
 from torchmetrics import functional
 
 LOWER_IS_BETTER = frozenset({"loss", "cross_entropy", "mse", "rmse", "mae", "mape", "max_error", "grad_norm"})
 
 
-def classification_metrics(predicted: Tensor, targets: Tensor, classes: int) -> dict[str, float]:
-    """Return accuracy and macro precision, recall and F1; predicted and targets: (rows,) class indices."""
+def confusion(predicted: Tensor, targets: Tensor, classes: int) -> Tensor:
+    """Return (true class, predicted class) counts, int64; predicted and targets: (rows,) class indices.
 
-    def macro(metric: Callable[..., Tensor]) -> float:
-        return float(metric(predicted, targets, num_classes=classes, average="macro", validate_args=False))
+    One bincount. torchmetrics' own matrix takes rows times classes squared of memory where torch must be deterministic.
+    """
+    return torch.bincount(targets * classes + predicted, minlength=classes**2).reshape(classes, classes)
+
+
+def classification_metrics(predicted: Tensor, targets: Tensor, classes: int) -> dict[str, float]:
+    """Return accuracy and macro precision, recall and F1; predicted and targets: (rows,) class indices.
+
+    The macro average is over the classes that occur, as a target or as a prediction; a class that is never predicted has
+    precision 0.
+    """
+    matrix = confusion(predicted, targets, classes).double()
+    hits, support, given = matrix.diagonal(), matrix.sum(1), matrix.sum(0)
+    occurs = support + given > 0
+
+    def macro(share: Tensor) -> float:
+        return float(share.nan_to_num(0.0)[occurs].mean())
 
     return {
-        "accuracy": float((predicted == targets).double().mean()),
-        "precision": macro(functional.classification.multiclass_precision),
-        "recall": macro(functional.classification.multiclass_recall),
-        "f1": macro(functional.classification.multiclass_f1_score),
+        "accuracy": float(hits.sum() / matrix.sum()),
+        "precision": macro(hits / given),
+        "recall": macro(hits / support),
+        "f1": macro(2 * hits / (support + given)),
     }
 
 

@@ -45,7 +45,7 @@ def build(architecture: Architecture, *, source: bytes | None = None) -> nn.Modu
     arguments = architecture.args["args"]
     try:
         net = kind(input_shape=architecture.input_shape, outputs=architecture.outputs, **arguments)
-    except Exception as error:  # the user's own code may raise anything
+    except (Exception, SystemExit) as error:  # the user's own code may raise anything
         raise UserError(
             f"model.class: {architecture.args['class']}(input_shape={architecture.input_shape}, outputs={architecture.outputs}"
             f"{''.join(f', {name}={value!r}' for name, value in arguments.items())}) failed: {first_line(error)}"

@@ -51,7 +51,7 @@ class Stage:
         return function
 
 
-_MODELS = ("pipeline/models", "serving/schema.py")
+_MODELS = ("pipeline/models", "pipeline/training/checkpoint.py", "serving/schema.py")
 
 STAGES = (
     Stage(
@@ -68,7 +68,7 @@ STAGES = (
         takes=(Prepared,),
         makes=Model,
         sections=("name", "seed", "model", "train"),
-        code=("pipeline/stages/train.py", "pipeline/training", "pipeline/metrics", *_MODELS),
+        code=("pipeline/stages/train.py", "pipeline/training", "pipeline/metrics", "pipeline/reporting", *_MODELS),
     ),
     Stage(
         "evaluate",

@@ -1,6 +1,5 @@
 """evaluate: Prepared + Model -> Evaluation."""
 
-import json
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -62,8 +61,9 @@ def run(config: Config, prepared: Prepared, model: Model, *, out: Path, tracker:
 def _record_read(prepared: Prepared, model: Model) -> int:
     """Append to the ledger of the test split, before it is read, and return the number of reads by all runs so far."""
     line = {"time": datetime.now(UTC).isoformat(timespec="seconds"), "run": model.folder.parent.name, "model": model.digest}
-    with prepared.test_reads.open("a+", encoding="utf-8") as ledger:
-        ledger.write(json.dumps(line) + "\n")
+    prepared.test_reads.parent.mkdir(parents=True, exist_ok=True)
+    with prepared.test_reads.open("ab+") as ledger:
+        ledger.write(msgspec.json.encode(line) + b"\n")
         ledger.seek(0)
         return sum(1 for _ in ledger)
 

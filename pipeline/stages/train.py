@@ -1,9 +1,11 @@
 """train: Prepared -> Model."""
 
-import json
+import copy
+import math
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import torch
 from torch import Tensor
 
@@ -12,19 +14,20 @@ from pipeline.config import Config, flatten
 from pipeline.config.sections import CustomConfig
 from pipeline.errors import UserError
 from pipeline.models.deployable import Deployable
-from pipeline.models.registry import Architecture, build
+from pipeline.models.registry import CUSTOM, Architecture, build
 from pipeline.reporting.figures import curves_figure
 from pipeline.stages import Outcome, Resume
 from pipeline.tracking import Tracker
 from pipeline.training import FitState, fit
 from pipeline.training.batches import Batches
 from pipeline.training.checkpoint import Checkpoints, load_last
-from pipeline.training.early_stopping import EarlyStopping
+from pipeline.training.early_stopping import EarlyStopping, monitored
 from pipeline.training.hooks import Hook
 from pipeline.training.interrupt import Interrupt
-from pipeline.training.objective import objective_for
+from pipeline.training.objective import Objective, objective_for
 from pipeline.training.optimizers import build_optimizer, build_schedule
 from pipeline.training.setup import choose_device, make_reproducible
+from serving.errors import first_line
 from serving.files import write_atomic
 
 _VALIDATION_ROWS = 1024  # in one forward pass
@@ -38,8 +41,8 @@ class _Report(Hook):
 
     def on_epoch_end(self, state: FitState) -> None:
         numbers = state.history[-1]
-        with self._history.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(numbers) + "\n")
+        with self._history.open("ab") as file:
+            file.write(msgspec.json.encode(numbers) + b"\n")  # a number that is not finite becomes null
         self._tracker.metrics({name: value for name, value in numbers.items() if name != "epoch"}, step=state.epoch)
 
 
@@ -57,7 +60,11 @@ def run(config: Config, prepared: Prepared, *, out: Path, tracker: Tracker, resu
 
     train = _batches(prepared, "train", deployable, section.batch_size, device)
     validation = _batches(prepared, "validation", deployable, _VALIDATION_ROWS, device)
-    _check_output(net, train.inputs[:2], architecture)
+    objective = objective_for(schema, deployable)
+    if not any(p.requires_grad for p in net.parameters()):
+        raise UserError("model: it has no parameters to train")
+    first = train.bounds()[0][1]
+    _try_out(net, (train.inputs[:first], train.targets[:first]), objective, architecture, section.early_stopping.monitor)
     optimizer = build_optimizer(net, section.optimizer, lr=section.lr)
     early = section.early_stopping
     stopping = EarlyStopping(early.monitor, patience=early.patience, min_delta=early.min_delta)
@@ -76,7 +83,7 @@ def run(config: Config, prepared: Prepared, *, out: Path, tracker: Tracker, resu
             state,
             train,
             validation,
-            objective_for(schema, deployable),
+            objective,
             seed=config.seed,
             clip_norm=section.clip_norm,
             nonfinite=section.nonfinite,
@@ -108,8 +115,7 @@ def _go_on(
     stopping.load_state_dict(last["early_stopping"])
     checkpoints.load_state_dict(last["best"])
     state.load_state_dict(last["fit"])
-    lines = "".join(json.dumps(line) + "\n" for line in state.history)
-    write_atomic(out / Model.HISTORY, lines.encode())
+    write_atomic(out / Model.HISTORY, b"".join(msgspec.json.encode(line) + b"\n" for line in state.history))
     tracker.event("resumed", epoch=state.epoch, batch=state.batch, step=state.step, passed_over=passed_over, changed=changed)
 
 
@@ -140,7 +146,7 @@ def _custom_source(config: Config, out: Path) -> bytes | None:
     """Copy a custom model's file into the run, so that the run is whole without it."""
     if not isinstance(config.model, CustomConfig):
         return None
-    source = Path(config.model.file).read_bytes()
+    source = Path(config.model.file).read_bytes()  # that it is there was checked when the run was chosen
     write_atomic(out / Model.SOURCE, source)
     return source
 
@@ -150,18 +156,27 @@ def _kept(arguments: dict[str, object]) -> dict[str, object]:
     return arguments
 
 
-def _check_output(net: torch.nn.Module, inputs: Tensor, architecture: Architecture) -> None:
-    """Raise UserError when a network does not return (batch, outputs): only a custom one can do that."""
+def _try_out(
+    net: torch.nn.Module, batch: tuple[Tensor, Tensor], objective: Objective, architecture: Architecture, monitor: str
+) -> None:
+    """Run one step on a copy, and raise UserError for what a user's model, or a monitor's name, would break only later."""
+    inputs, targets = batch
     expected = (len(inputs), architecture.outputs)
-    net.eval()
-    try:
-        with torch.no_grad():
-            found = tuple(net(inputs).shape)
-    except Exception as error:
-        if architecture.name != "custom":
+    with torch.random.fork_rng(devices=[]):  # dropout of the real first step must not depend on this one
+        tried = copy.deepcopy(net).train()
+        try:
+            outputs = tried(inputs)
+            if not isinstance(outputs, Tensor) or tuple(outputs.shape) != expected:
+                found = tuple(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
+                raise UserError(f"model: forward() of {len(inputs)} rows must return the shape {expected}, it returns {found}")
+            objective.loss(outputs, targets).backward()
+        except UserError:
             raise
-        raise UserError(
-            f"model: forward() fails on rows of shape {architecture.input_shape}: {str(error).splitlines()[0]}"
-        ) from error
-    if found != expected:
-        raise UserError(f"model: forward() of 2 rows must return the shape {expected}, it returns {found}")
+        except Exception as error:
+            if architecture.name != CUSTOM:
+                raise
+            raise UserError(
+                f"model: a training step fails on rows of shape {architecture.input_shape}: {first_line(error)}"
+            ) from error
+    names = {"loss": math.nan, **objective.metrics(outputs.detach(), targets)}
+    monitored({f"{split}/{name}": value for split in ("train", "val") for name, value in names.items()}, monitor)

@@ -5,8 +5,10 @@ which reads the journal while the work goes on. Its import, a store's first migr
 and what it could not store, `python -m pipeline sync` stores later: the MLflow run remembers how many lines it has.
 """
 
+import fcntl
 import logging
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -24,7 +26,8 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 RUN_TAG, LINES_TAG = "slipway.run", "slipway.journal_lines"
-_LEFT_OUT = (".npy", "tensorboard/")  # rows are shared and may be large; the UI cannot show event files
+_LEFT_OUT_SUFFIX, _LEFT_OUT_FOLDER = ".npy", "tensorboard"  # rows may be large; the UI cannot show event files
+_NOT_IN_A_NAME = re.compile(r"[^\w.\- /:]")  # what MLflow forbids in the name of a parameter
 _MOST_AT_ONCE = 1000  # metrics in one call, MLflow's own limit
 _PATIENCE_S = 60.0
 _ENVIRONMENT = {
@@ -129,12 +132,25 @@ def _open(settings: MlflowSettings, run_name: str) -> tuple["MlflowClient", str,
     from mlflow.entities import ViewType
 
     client = MlflowClient(tracking_uri=settings.tracking_uri)
-    experiment_id = _experiment(client, settings)
+    with _alone(settings):
+        experiment_id = _experiment(client, settings)
     # A create call that is retried makes a second run; our own name, searched first, finds the one that is there.
     found = client.search_runs([experiment_id], f"tags.`{RUN_TAG}` = '{run_name}'", run_view_type=ViewType.ALL, max_results=1)
     if found:
         return client, found[0].info.run_id, int(found[0].data.tags.get(LINES_TAG, "0"))
     return client, client.create_run(experiment_id, run_name=run_name, tags={RUN_TAG: run_name}).info.run_id, 0
+
+
+@contextmanager
+def _alone(settings: MlflowSettings) -> Iterator[None]:
+    """Keep two first uses of a new SQLite store apart: both would run its migrations, and one would fail."""
+    uri = str(settings.tracking_uri)
+    if not uri.startswith("sqlite:///"):
+        yield
+        return
+    with Path(uri.removeprefix("sqlite:///") + ".lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _experiment(client: "MlflowClient", settings: MlflowSettings) -> str:
@@ -164,7 +180,8 @@ def _store(client: "MlflowClient", run_id: str, records: Sequence[Record]) -> No
         if record.kind == "params":
             # A param cannot change in MLflow; a stage that is run again with other values leaves its mark in the journal.
             known = client.get_run(run_id).data.params
-            params = [Param(name, str(value)) for name, value in record.values.items() if name not in known]
+            named = {_NOT_IN_A_NAME.sub("_", name): value for name, value in record.values.items()}
+            params = [Param(name, str(value)) for name, value in named.items() if name not in known]
             client.log_batch(run_id, params=params)
         elif record.kind == "files":
             _store_folder(client, run_id, Path(record.values["folder"]), record.stage)
@@ -186,7 +203,7 @@ def _store_status(client: "MlflowClient", run_id: str, record: Record) -> None:
 def _store_folder(client: "MlflowClient", run_id: str, folder: Path, stage: str) -> None:
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder)
-        if path.is_file() and not (name.suffix in _LEFT_OUT or f"{name.parts[0]}/" in _LEFT_OUT):
+        if path.is_file() and name.suffix != _LEFT_OUT_SUFFIX and name.parts[0] != _LEFT_OUT_FOLDER:
             client.log_artifact(run_id, str(path), Path(stage, name.parent).as_posix())
 
 

@@ -127,8 +127,43 @@ def test_a_custom_model_needs_its_file_and_class(tmp_path: Path) -> None:
         "command line: model.file: required, but missing",
         "command line: model.class: required, but missing",
     }
-    (line,) = faults(None, "model.name=custom", "model.file=nope.py", "model.class=Net")
-    assert "there is no file 'nope.py'" in line
+
+
+@pytest.mark.parametrize("args", ["{a: .nan}", "{a: [1, .inf]}", "{a: !!timestamp 2026-01-01}"])
+def test_arguments_of_a_custom_model_that_json_would_change_are_refused_with_their_path(args: str) -> None:
+    (line,) = faults(None, "model.name=custom", "model.file=m.py", "model.class=Net", f"model.args={args}")
+    assert "args.a" in line
+    assert "must be a finite number" in line
+
+
+def test_words_for_a_model_hold_whichever_side_of_its_name_they_stand(tmp_path: Path) -> None:
+    file = write(tmp_path, "model: {name: cnn, channels: [8]}\n")
+    for words in (["model.channels=[4]", "model.name=resnet"], ["model.name=resnet", "model.channels=[4]"]):
+        assert load(file, words).model == load(None, ["model.name=resnet", "model.channels=[4]"]).model
+
+
+@pytest.mark.parametrize("text", ["010", "1:30", "0x1F", "1_000", "2026-01-01"])
+def test_what_yaml_1_1_takes_for_other_numbers_is_no_number(text: str) -> None:
+    (line,) = faults(None, f"train.epochs={text}")
+    assert f"must be a valid integer (value {text!r})" in line
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("train={epochs: 1, epochs: 2}", "train.epochs: written twice"),
+        ("seed=" + "9" * 5000, "seed"),
+        ("seed=" + "[" * 3000, "is not YAML"),
+        ("seed=!!int abc", "seed"),
+        ("seed=4294967296", "must be less than or equal to 4294967295"),
+        ("train.schedule.min_lr=1", "schedule.min_lr 1 is above lr 0.001"),
+        ("export.formats=[onnx, onnx]", "names a format twice"),
+    ],
+)
+def test_hostile_words_are_one_line_too(word: str, message: str) -> None:
+    lines = faults(None, word)
+    assert any(message in line for line in lines)
+    assert all(len(line.splitlines()) == 1 for line in lines)
 
 
 def test_mlflow_yaml_is_checked_like_any_config(tmp_path: Path) -> None:
@@ -147,6 +182,7 @@ settings = st.fixed_dictionaries(
         "train.clip_norm": st.none() | st.floats(1e-3, 10),
         "train.schedule.name": st.sampled_from(["constant", "step", "cosine", "plateau"]),
         "prepare.test_fraction": st.floats(0.01, 0.5),
+        "name": st.from_regex(r"[A-Za-z0-9_-]{1,12}", fullmatch=True).map(lambda name: f"'{name}'"),
         "export.batch_sizes": st.lists(st.integers(1, 100), min_size=1, max_size=4),
     }
 )

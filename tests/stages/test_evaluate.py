@@ -46,18 +46,25 @@ def test_reads_of_the_test_split_are_counted_over_all_runs_and_never_hidden(proj
     assert "read 2 of the same test split" in out[-1]
 
 
+def test_the_same_test_rows_are_counted_under_any_name_and_normalization(project: Project) -> None:
+    project.run("evaluate")
+    project.run("evaluate", "name=other")
+    project.run("evaluate", "prepare.normalize=minmax")
+    assert metrics(project)["test_reads"]["count"] == 3
+
+
 def test_an_evaluation_that_is_skipped_reads_nothing(project: Project) -> None:
     project.run("evaluate")
     _, out, _ = project.run("evaluate")
     assert all("skipped" in line for line in out)
-    (ledger,) = (project.folder / "data" / "prepared").glob("*.test-reads.jsonl")
+    (ledger,) = (project.folder / "data" / "test-reads").iterdir()
     assert len(ledger.read_text().splitlines()) == 1
 
 
 def test_the_validation_split_can_be_read_as_often_as_one_likes(project: Project) -> None:
     project.run("evaluate", "evaluate.split=validation")
     assert "test_reads" not in metrics(project)
-    assert list((project.folder / "data" / "prepared").glob("*.test-reads.jsonl")) == []
+    assert not (project.folder / "data" / "test-reads").exists()
 
 
 @pytest.mark.parametrize("confidence", [0.5, 0.99])

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+import torch
 
 from pipeline.artifacts import Model
 from pipeline.training.deployed import answers, deployable_of
@@ -51,7 +52,7 @@ def test_normalization_is_the_same_inside_the_graph_as_in_training(finished: Fin
     inputs, _ = finished.prepared.split("train")
     statistics = finished.prepared.statistics["inputs"]
     expected = (inputs - np.float32(statistics["shift"])) / np.float32(statistics["scale"])
-    np.testing.assert_array_equal(deployable.normalize.forward(__import__("torch").from_numpy(inputs)).numpy(), expected)
+    np.testing.assert_array_equal(deployable.normalize.forward(torch.from_numpy(inputs)).numpy(), expected)
 
 
 def test_a_users_own_model_trains_exports_and_travels_with_the_run(project: Project) -> None:
@@ -77,10 +78,15 @@ def test_a_change_in_the_users_file_trains_anew(project: Project) -> None:
     [
         (
             ("return self.layers(inputs)", "return self.layers(inputs)[:, :2]"),
-            "must return the shape (2, 3), it returns (2, 2)",
+            "must return the shape (32, 3), it returns (32, 2)",
         ),
-        (("return self.layers(inputs)", "return self.layers(inputs.T)"), "forward() fails on rows of shape (4,)"),
+        (("return self.layers(inputs)", "return self.layers(inputs.T)"), "a training step fails on rows of shape (4,)"),
         (("class Net", "class Nett"), "the file has no 'Net'"),
+        (("return self.layers(inputs)", "assert not self.training; return self.layers(inputs)"), "AssertionError"),
+        (("return self.layers(inputs)", "return self.layers(inputs).detach()"), "a training step fails"),
+        (("return self.layers(inputs)", "return None"), "it returns NoneType"),
+        (("super().__init__()", "super().__init__(); raise SystemExit(0)"), "failed"),
+        (("from torch import nn", "import sys; sys.exit(0)"), "importing it failed: SystemExit"),
     ],
 )
 def test_a_users_model_that_does_not_fit_is_refused_before_training(
@@ -99,6 +105,25 @@ def test_a_loss_that_becomes_infinite_ends_with_4_and_names_the_step(project: Pr
     assert len(err) == 1
     assert "train: epoch" in err[0]
     assert "lower train.lr" in err[0]
+
+
+def test_a_model_file_that_is_not_there_is_refused_by_name_and_a_finished_run_does_without_it(project: Project) -> None:
+    code, _, err = project.run("train", *WORDS)
+    assert (code, err) == (2, ["model.file: there is no file 'net.py'; paths are relative to the folder of the command"])
+    (project.folder / "net.py").write_text(CUSTOM)
+    project.run("train", *WORDS)
+    (project.folder / "net.py").unlink()
+    code, _, err = project.run("export", "--run", project.latest.name)
+    assert (code, err) == (0, [])
+
+
+def test_a_metric_that_is_not_finite_breaks_neither_manifest_nor_history(project: Project) -> None:
+    words = ("data.source=diabetes", "train.optimizer.name=sgd", "train.lr=2e9", "train.batch_size=300", "train.epochs=1")
+    assert project.run("train", *words)[0] in (0, 4)
+    assert project.run("train", *words)[0] in (0, 4)
+    for history in project.folder.glob("runs/*/train*/history.jsonl"):
+        assert "Infinity" not in history.read_text()
+        assert "NaN" not in history.read_text()
 
 
 @pytest.mark.parametrize(
