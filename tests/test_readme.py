@@ -30,15 +30,15 @@ def following(text: str) -> str:
 
 
 def test_every_make_target_that_the_readme_names_exists() -> None:
-    named = set(re.findall(r"`make ([a-z]+)", README)) | {
+    named = set(re.findall(r"`make ([a-z-]+)", README)) | {
         target for block in blocks("bash", "make") for line in block.splitlines() for target in targets_of(line)
     }
     assert len(named) >= 10
-    assert named <= set(re.findall(r"^([a-z]+):", MAKEFILE, re.MULTILINE))
+    assert named <= set(re.findall(r"^([a-z-]+):", MAKEFILE, re.MULTILINE))
 
 
 def targets_of(line: str) -> list[str]:
-    return [word for word in line.split()[1:] if re.fullmatch(r"[a-z]+", word)] if line.startswith("make ") else []
+    return [word for word in line.split()[1:] if re.fullmatch(r"[a-z-]+", word)] if line.startswith("make ") else []
 
 
 def test_every_file_that_the_readme_links_to_exists() -> None:
