@@ -124,7 +124,7 @@ class Runner:
         tracker.close()
 
     def _data_of_run(self) -> Path | None:
-        """Return the folder of the rows that a pinned run was trained on; raise UserError when no folder has them."""
+        """Return the folder of the rows that a pinned run was trained on, if they are still there."""
         if not self._pinned or self._run is None:
             return None
         digest = Model.open(self._run.folder / stage_making(Model).name).manifest.takes[Prepared.kind]

@@ -3,8 +3,10 @@
 import io
 import logging
 import warnings
+import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +16,9 @@ from pipeline.config.sections import Format
 from pipeline.errors import GateRefused
 from serving.bundle import Runtime
 from serving.errors import first_line
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
 
 SUFFIX: dict[Format, str] = {"onnx": "onnx", "torchscript": "torchscript.pt"}
 RUNTIME: dict[Format, Runtime] = {"onnx": "onnxruntime", "torchscript": "torchscript"}
@@ -72,15 +77,38 @@ def _onnx(module: nn.Module, example: Tensor) -> bytes:
     assert program is not None
     if not program.model_proto.graph.input[0].type.tensor_type.shape.dim[0].dim_param:
         raise ValueError("its batch size became a constant; forward() must take any number of rows")
-    payload: bytes = program.model_proto.SerializeToString()
+    payload: bytes = _stripped(program.model_proto).SerializeToString(deterministic=True)
     onnx.checker.check_model(payload, full_check=True)
     return payload
+
+
+def _stripped(model: "ModelProto") -> "ModelProto":
+    """Remove what the exporter notes about its work: paths and stack traces of this machine are nothing to deploy."""
+    for graph in [model.graph, *model.functions]:
+        for part in [graph, *graph.node, *graph.value_info]:
+            part.ClearField("metadata_props")
+            part.ClearField("doc_string")
+    for value in [*model.graph.input, *model.graph.output, *model.graph.initializer]:
+        value.ClearField("metadata_props")
+        value.ClearField("doc_string")
+    model.ClearField("metadata_props")
+    return model
 
 
 def _torchscript(module: nn.Module, example: Tensor) -> bytes:
     traced = torch.jit.trace(module, example)
     buffer = io.BytesIO()
     torch.jit.save(torch.jit.freeze(traced), buffer)
+    return _without_debug(buffer.getvalue())
+
+
+def _without_debug(archive: bytes) -> bytes:
+    """Remove the debug tables of a TorchScript archive, which name the source files of this machine."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(archive)) as whole, zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as kept:
+        for entry in whole.infolist():
+            if not entry.filename.endswith(".debug_pkl"):
+                kept.writestr(zipfile.ZipInfo(entry.filename), whole.read(entry))
     return buffer.getvalue()
 
 
