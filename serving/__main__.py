@@ -7,6 +7,7 @@ import signal
 import socket
 import sys
 import tempfile
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -115,7 +116,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def _between(low: int, high: int):  # type: ignore[no-untyped-def]  # argparse wants a callable named for its message
+def _between(low: int, high: int) -> Callable[[str], int]:
     def number(text: str) -> int:
         value = int(text)
         if not low <= value <= high:

@@ -44,15 +44,16 @@ def residual_figure(path: Path, predicted: NDArray[Any], targets: NDArray[Any], 
 
 
 def curves_figure(path: Path, history: Sequence[dict[str, Any]], *, metric: str, best_epoch: int, title: str) -> None:
-    """Draw loss, one metric and the learning rate over epochs, with the best epoch marked."""
-    figure = Figure(figsize=(11, 3.6), dpi=110, layout="constrained")
+    """Draw loss, one metric, the gradient norm and the learning rate over epochs, with the best epoch marked."""
+    figure = Figure(figsize=(14, 3.6), dpi=110, layout="constrained")
     epochs = [line["epoch"] for line in history]
     panels: tuple[tuple[str, tuple[str, ...]], ...] = (
         ("loss", ("train/loss", "val/loss")),
         (metric, (f"train/{metric}", f"val/{metric}")),
+        ("gradient norm before clipping", ("train/grad_norm",)),
         ("learning rate", ("lr",)),
     )
-    for axes, (label, names) in zip(figure.subplots(1, 3), panels, strict=True):
+    for axes, (label, names) in zip(figure.subplots(1, 4), panels, strict=True):
         for name in names:
             axes.plot(epochs, [line[name] for line in history], label=name)
         axes.axvline(best_epoch, color="gray", linestyle="--", linewidth=1, label=f"best epoch {best_epoch}")
