@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -88,6 +89,8 @@ def _run_stage(options: argparse.Namespace) -> int:
     if getattr(options, "resume", False):
         wish = {"force": options.force, "root": RUNS, "warn": _warn}
         choice = choose_interrupted(options.config, options.words, options.run, **wish)
+    elif getattr(options, "force", False):
+        raise UserError("command line: --force: goes with --resume, which is missing")
     else:
         choice = choose(stage, options.config, options.words, options.run, root=RUNS, warn=_warn)
     with choice.run.lock():
@@ -127,20 +130,20 @@ def _show_config(options: argparse.Namespace) -> int:
 def _resume_check(options: argparse.Namespace) -> int:
     from pipeline.resume_check import resume_check
 
-    say: Callable[[str], None] = lambda line: print(line, flush=True)  # noqa: E731  # print with one option
-    resume_check(load(options.config, options.words), kills=options.kills, seed=options.seed, say=say)
+    if options.kills < 1:
+        raise UserError(f"command line: --kills: must be 1 or more, or nothing is proven (value {options.kills})")
+    resume_check(load(options.config, options.words), kills=options.kills, seed=options.seed, say=partial(print, flush=True))
     return 0
 
 
 def _sync(options: argparse.Namespace) -> int:
     from pipeline.runs import all_runs
-    from pipeline.tracking.mlflow import project, until_stdin_closes
+    from pipeline.tracking.mlflow import project, stdin_closed
 
     settings = _mlflow_settings()
     if options.follow:
         try:
-            with until_stdin_closes() as closed:
-                project(Path(options.run, "journal.jsonl"), settings, closed)
+            project(Path(options.run, "journal.jsonl"), settings, stdin_closed)
         except Exception as error:  # mlflow and what stands below it raise what they like
             raise UserError(first_line(error)) from error
         return 0

@@ -95,7 +95,7 @@ class Runner:
             try:
                 self._mlflow.close()
             except RuntimeError as error:
-                self._console.line(f"warning: MLflow lacks part of this run: {error}")
+                self._warn(f"MLflow lacks part of this run: {error}")
 
     def _find(self, stage: Stage, kind: type[Artifact], folder: Path, wanted: _Wanted) -> Artifact | None:
         if not (folder / MANIFEST).is_file():
@@ -190,8 +190,7 @@ class Runner:
             projections.append(_Shared(self._mlflow))
         projections.append(_Shared(self._console))
         steps = [record.step for record in before if record.kind == "metrics" and record.step is not None]
-        warn = lambda line: self._console.line(f"warning: {line}")  # noqa: E731  # a method would hide that it is one line
-        return Tracker(stage.name, projections, warn=warn, after_step=max(steps, default=None))
+        return Tracker(stage.name, projections, warn=self._warn, after_step=max(steps, default=None))
 
     def _wanted(self, stage: Stage, inputs: list[Artifact]) -> _Wanted:
         takes = {artifact.kind: artifact.digest for artifact in inputs}
@@ -215,6 +214,9 @@ class Runner:
             return self._run.folder / stage.name
         wanted = self._wanted(stage, [])
         return PREPARED_ROOT / f"{self._config.name}-{sha256_of(repr((wanted.config, wanted.code)).encode())[:8]}"
+
+    def _warn(self, line: str) -> None:
+        self._console.line(f"warning: {line}")
 
     def _say(self, stage: Stage, text: str, folder: Path | None = None, *, seconds: float | None = None) -> None:
         took = f"{seconds:.1f} s" if seconds is not None else ""

@@ -141,6 +141,13 @@ def test_a_resume_with_another_setting_is_refused_with_the_key_unless_forced(tmp
     assert len((tmp_path / "runs/latest/train/history.jsonl").read_text().splitlines()) == 2000
 
 
+def test_options_that_would_mean_nothing_are_refused(project: Project) -> None:
+    code, _, err = project.run("train", "--force")
+    assert (code, err) == (2, ["command line: --force: goes with --resume, which is missing"])
+    code, _, err = project.run("resume-check", "--kills", "0")
+    assert (code, err) == (2, ["command line: --kills: must be 1 or more, or nothing is proven (value 0)"])
+
+
 def test_resume_without_an_interrupted_run_says_so(project: Project) -> None:
     code, _, err = project.run("train", "--resume")
     assert (code, err) == (2, ["train --resume: no interrupted run of 'quick' below runs/; start one without --resume"])

@@ -162,7 +162,8 @@ def _try_out(
     """Run one step on a copy, and raise UserError for what a user's model, or a monitor's name, would break only later."""
     inputs, targets = batch
     expected = (len(inputs), architecture.outputs)
-    with torch.random.fork_rng(devices=[]):  # dropout of the real first step must not depend on this one
+    # Dropout of the real first step must not depend on this one.
+    with torch.random.fork_rng(devices=[inputs.device] if inputs.device.type == "cuda" else []):
         tried = copy.deepcopy(net).train()
         try:
             outputs = tried(inputs)

@@ -9,6 +9,7 @@ import fcntl
 import logging
 import os
 import re
+import select
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -76,16 +77,10 @@ class MlflowProcess:
             raise RuntimeError(f"{last}; `python -m pipeline sync` tries again")
 
 
-@contextmanager
-def until_stdin_closes() -> Iterator[Callable[[], bool]]:
-    """Yield a function that says whether the starting process has closed our standard input, or died."""
-    import select
-
-    def closed() -> bool:
-        ready, _, _ = select.select([sys.stdin], [], [], 0.5)
-        return bool(ready) and not os.read(sys.stdin.fileno(), 1)
-
-    yield closed
+def stdin_closed() -> bool:
+    """Wait up to half a second, and return whether the starting process has closed our standard input, or died."""
+    ready, _, _ = select.select([sys.stdin], [], [], 0.5)
+    return bool(ready) and not os.read(sys.stdin.fileno(), 1)
 
 
 def project(journal: Path, settings: MlflowSettings, finished: Callable[[], bool] = lambda: True) -> int:

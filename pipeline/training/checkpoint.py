@@ -6,7 +6,7 @@ digest of each checkpoint before it is written: a flipped bit loads without an e
 """
 
 import io
-import json
+import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,7 @@ from pipeline.models.registry import Architecture, build
 from pipeline.training.early_stopping import EarlyStopping
 from pipeline.training.hooks import Hook
 from pipeline.training.interrupt import Interrupt
-from serving.files import sha256_of, write_atomic
+from serving.files import FileRecord, sha256_of, write_atomic
 
 if TYPE_CHECKING:
     from pipeline.training.state import FitState
@@ -108,8 +108,15 @@ class Checkpoints(Hook):
             self.write(state)
 
     def _list(self, payload: bytes) -> None:
-        with (self._folder / LEDGER).open("a", encoding="utf-8") as ledger:
-            ledger.write(json.dumps({"sha256": sha256_of(payload), "bytes": len(payload)}) + "\n")
+        path, line = self._folder / LEDGER, msgspec.json.encode(FileRecord(sha256_of(payload), len(payload))) + b"\n"
+        # Written through to the disk: a checkpoint whose line a power cut took would count as damaged.
+        handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_SYNC, 0o644)
+        try:
+            os.write(handle, line)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(path)) from error
+        finally:
+            os.close(handle)
 
 
 def load_last(folder: Path) -> tuple[dict[str, Any], str | None]:
@@ -136,10 +143,10 @@ def load_last(folder: Path) -> tuple[dict[str, Any], str | None]:
 def _listed(folder: Path) -> set[str]:
     """Return the digests that were written; a line that was cut off by a crash counts for nothing."""
     try:
-        lines = (folder / LEDGER).read_text(encoding="utf-8").splitlines()
+        lines = (folder / LEDGER).read_bytes().splitlines()
     except FileNotFoundError:
         return set()
-    return {json.loads(line)["sha256"] for line in lines if line.endswith("}")}
+    return {msgspec.json.decode(line, type=FileRecord).sha256 for line in lines if line.endswith(b"}")}
 
 
 def dump(architecture: Architecture, weights: dict[str, Tensor]) -> bytes:

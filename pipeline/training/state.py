@@ -45,7 +45,7 @@ class FitState:
     so_far: EpochSoFar = field(default_factory=EpochSoFar)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return everything that decides what comes next, the random generators too, on the CPU."""
+        """Return everything that decides what comes next, torch's random generators too."""
         return {
             "epoch": self.epoch,
             "batch": self.batch,
