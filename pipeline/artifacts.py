@@ -2,11 +2,12 @@
 
 prepared = Prepared.open(folder)              # refuses a folder without a manifest
 inputs, targets = prepared.split("train")     # bytes are checked against the manifest before numpy sees them
+inputs, targets = prepared.open_split("train")     # the same, memory-mapped: for rows that memory cannot hold
 """
 
 import io
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
@@ -17,11 +18,12 @@ from numpy.typing import NDArray
 from pipeline.errors import UserError
 from pipeline.manifest import Manifest, read_manifest
 from serving.bundle import Bundle
-from serving.files import read_verified, sha256_of, verify
+from serving.files import FileRecord, read_verified, sha256_of, verify
 from serving.schema import Schema
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+Mapped = np.memmap[Any, np.dtype[Any]]
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,7 @@ class Artifact:
     folder: Path
     manifest: Manifest
     kind: ClassVar[str]
+    _proven: dict[str, tuple[int, ...]] = field(default_factory=dict, compare=False, repr=False)  # name → _stamp
 
     @classmethod
     def open(cls, folder: Path) -> Self:
@@ -44,11 +47,7 @@ class Artifact:
 
     def read(self, name: str) -> bytes:
         """Return the verified bytes of one file."""
-        if name not in self.manifest.makes:
-            raise UserError(
-                f"{self.folder}: the manifest lists no {name}; delete the folder and run `{self.manifest.stage}` again"
-            )
-        return read_verified(self.folder / name, self.manifest.makes[name])
+        return read_verified(self.folder / name, self._record(name))
 
     def read_json(self, name: str) -> Any:
         """Return the verified content of one JSON file."""
@@ -56,8 +55,27 @@ class Artifact:
 
     def verify(self) -> None:
         """Raise CorruptFile, naming the file, unless every file is what the stage wrote."""
-        for name, record in self.manifest.makes.items():
-            verify(self.folder / name, record)
+        for name in self.manifest.makes:
+            self._prove(name)
+
+    def _record(self, name: str) -> FileRecord:
+        if name not in self.manifest.makes:
+            raise UserError(
+                f"{self.folder}: the manifest lists no {name}; delete the folder and run `{self.manifest.stage}` again"
+            )
+        return self.manifest.makes[name]
+
+    def _prove(self, name: str) -> None:
+        """Verify one file in a stream, and remember what it was like before: a change that comes later is seen."""
+        path, record = self.folder / name, self._record(name)
+        stamp = _stamp(path)
+        verify(path, record)
+        self._proven[name] = stamp
+
+    def _prove_once(self, name: str) -> None:
+        """Verify one file, unless this object did and nobody has touched the file since: hashing 100 GB takes minutes."""
+        if name not in self._proven or self._proven[name] != _stamp(self.folder / name):
+            self._prove(name)
 
 
 class Prepared(Artifact):
@@ -81,6 +99,14 @@ class Prepared(Artifact):
         """Return inputs (rows, *shape) float32, raw, and targets (rows,): int64 classes or float32 values."""
         return self._array(f"{split}.inputs.npy"), self._array(f"{split}.targets.npy")
 
+    def open_split(self, split: Split) -> tuple[Mapped, Mapped]:
+        """Return what `split` does, memory-mapped and read-only; the files are verified first, in a stream."""
+        return self._mapped(f"{split}.inputs.npy"), self._mapped(f"{split}.targets.npy")
+
+    def split_bytes(self, split: Split) -> int:
+        """Return how many bytes of memory a split takes, without reading it."""
+        return sum(self._record(f"{split}.{part}.npy").bytes for part in ("inputs", "targets"))
+
     @property
     def test_reads(self) -> Path:
         """The ledger of these very test rows: one line each time that they were read, by any run of any configuration."""
@@ -89,6 +115,16 @@ class Prepared(Artifact):
 
     def _array(self, name: str) -> NDArray[Any]:
         return np.asarray(np.load(io.BytesIO(self.read(name)), allow_pickle=False))
+
+    def _mapped(self, name: str) -> Mapped:
+        self._prove_once(name)
+        mapped: Mapped = np.load(self.folder / name, mmap_mode="r", allow_pickle=False)
+        self._prove_once(name)  # the file that was mapped is the one that was verified
+        if not mapped.flags.c_contiguous:
+            raise UserError(
+                f"{self.folder / name}: stored column by column, which cannot be streamed; set train.in_memory=true"
+            )
+        return mapped
 
 
 class Model(Artifact):
@@ -119,3 +155,11 @@ class Exported(Artifact):
     def open_bundle(self) -> Bundle:
         """Open the bundle, verified."""
         return Bundle(self.bundle)
+
+
+def _stamp(path: Path) -> tuple[int, ...]:
+    """Return what changes when a file is replaced or written to; nothing, where there is no file."""
+    if not path.is_file():
+        return ()
+    stat = path.stat()
+    return stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns

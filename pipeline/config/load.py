@@ -7,15 +7,17 @@ value seen and what would be right:
     configs/mine.yaml:7: train.lr: must be greater than 0 (value -1)
 """
 
-import difflib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
-from pipeline.config.sections import Config, MlpConfig, Section, model_names
-from pipeline.config.yaml_source import Fault, Path_, Source, parse_file, parse_word
+from pipeline.config.faults import faults_of
+from pipeline.config.model_sections import MlpConfig
+from pipeline.config.section import Section
+from pipeline.config.sections import Config
+from pipeline.config.yaml_source import Fault, Source, parse_file, parse_word
 from pipeline.errors import ConfigError
 
 S = TypeVar("S", bound=Section)
@@ -50,76 +52,7 @@ def check(kind: type[S], source: Source, faults: list[Fault]) -> S:
     try:
         checked = kind.model_validate(source.values)
     except ValidationError as error:
-        faults += [_fault(kind, source, detail) for detail in _details(error)]
+        faults += faults_of(error, kind, source)
     if faults or checked is None:
         raise ConfigError(*dict.fromkeys(fault.line for fault in faults))
     return checked
-
-
-def _details(error: ValidationError) -> list[dict[str, Any]]:
-    details: list[dict[str, Any]] = [{**detail} for detail in error.errors(include_url=False)]
-    paths: list[tuple[Any, ...]] = [detail["loc"] for detail in details]
-    # A list that is too short because its items are wrong is no second fault.
-    return [d for d in details if not (d["type"] == "too_short" and any(p[:-1] == d["loc"] and p != d["loc"] for p in paths))]
-
-
-def _fault(kind: type[BaseModel], source: Source, detail: dict[str, Any]) -> Fault:
-    # Pydantic puts a union's tag into the path; the tag is a value, no key of the file.
-    path: Path_ = tuple(str(part) for part in _without_tag(detail["loc"]))
-    seen = _shown(detail["input"])
-    match detail["type"]:
-        case "extra_forbidden":
-            known = _keys_at(kind, path[:-1], source)
-            message = f"unknown key (value {seen}){_close(path[-1], known) or '; known: ' + ', '.join(known)}"
-        case "missing":
-            message = "required, but missing"
-        case "value_error":
-            message = str(detail["ctx"]["error"])
-        case "union_tag_invalid":
-            path = (*path, "name")
-            choices = [choice.strip(" '") for choice in detail["ctx"]["expected_tags"].split(",")]
-            tag = str(detail["ctx"]["tag"])
-            message = f"must be one of {', '.join(choices)} (value {tag!r}){_close(tag, choices)}"
-        case "literal_error":
-            choices = [choice.strip(" '") for choice in detail["ctx"]["expected"].replace(" or ", ",").split(",")]
-            message = f"must be one of {', '.join(choices)} (value {seen})"
-            message += _close(str(detail["input"]), choices)
-        case "model_type" | "model_attributes_type":
-            message = f"is a section; write its keys below it (value {seen})"
-        case "string_pattern_mismatch":
-            message = f"must be 1 to 40 letters, digits, '_' or '-' (value {seen})"
-        case _:
-            message = f"{_ours(detail['msg'])} (value {seen})"
-    return Fault(source.origin(path), ".".join(path), message)
-
-
-def _without_tag(loc: tuple[Any, ...]) -> tuple[Any, ...]:
-    return (loc[0], *loc[2:]) if len(loc) > 1 and loc[0] == "model" and loc[1] in model_names() else loc
-
-
-def _ours(message: str) -> str:
-    message = message.replace("Input should be ", "must be ").replace("Field required", "required")
-    return message[:1].lower() + message[1:]
-
-
-def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "…"
-
-
-def _close(word: str, known: Sequence[str]) -> str:
-    close = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
-    return f"; did you mean {close[0]!r}?" if close else ""
-
-
-def _keys_at(kind: type[BaseModel], path: Path_, source: Source) -> list[str]:
-    """Return the keys that a section knows."""
-    model: Any = kind
-    for part in path:
-        fields = {field.alias or name: field for name, field in model.model_fields.items()}
-        model = fields[part].annotation
-        if part == "model":
-            name = source.get(("model", "name"))
-            members = getattr(model, "__args__", (model,))
-            model = next(member for member in members if member.model_fields["name"].default == name)
-    return [field.alias or name for name, field in model.model_fields.items()]

@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from pipeline.config.sections import Section
+from pipeline.config.section import Section
 
 
 class RegistryConfig(Section):
@@ -23,6 +23,12 @@ class MlflowSettings(Section):
 
     tracking_uri: str | None = Field("sqlite:///mlflow.db", min_length=1, description="store of runs; null: no MLflow")
     experiment: str = Field("slipway", min_length=1, description="experiment's name")
+    wandb_project: str | None = Field(
+        None,
+        min_length=1,
+        description="also log to this Weights & Biases project; offline unless WANDB_MODE says otherwise; "
+        "needs `pip install slipway[wandb]`",
+    )
     artifact_location: str = Field("mlartifacts", min_length=1, description="folder or URI of logged files")
     model_registry: RegistryConfig = RegistryConfig()
     ui: UiConfig = UiConfig()

@@ -2,14 +2,16 @@
 
 import json
 from collections.abc import Mapping
-from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import Any, get_args
 
 import yaml
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from pipeline.config.sections import Config, CustomConfig, Section, model_names
+from pipeline.config.annotations import alternatives
+from pipeline.config.model_sections import CustomConfig, model_names
+from pipeline.config.section import Section
+from pipeline.config.sections import Config
 from pipeline.config.yaml_source import Loader
 
 _HEADER = """\
@@ -62,18 +64,9 @@ def _lines(kind: type[BaseModel], section: Section, indent: str) -> list[str]:
 
 
 def _comment(field: FieldInfo) -> str:
-    choices = _choices(field.annotation)
-    parts = [field.description or "", " | ".join(choices) if len(choices) > 1 else ""]
+    taken = alternatives(field.annotation)
+    parts = [field.description or "", " | ".join(taken) if len(taken) > 1 else ""]
     return "; ".join(part for part in parts if part)
-
-
-def _choices(annotation: Any) -> list[str]:
-    origin = get_origin(annotation)
-    if origin is Literal:
-        return [str(choice) for choice in get_args(annotation)]
-    if origin in (Annotated, UnionType):
-        return [choice for part in get_args(annotation) if part is not NoneType for choice in _choices(part)]
-    return []
 
 
 def _other_choices(field: FieldInfo) -> list[str]:

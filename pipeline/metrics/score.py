@@ -10,8 +10,6 @@ from pipeline.metrics.intervals import Interval, bootstrap, wilson
 from pipeline.metrics.tasks import classification_metrics, confusion, regression_metrics
 from serving.schema import Array, Schema
 
-_SMALLEST = 1e-12  # a probability of exactly 0 for the true class would make the cross entropy infinite
-
 
 def score(
     answers: Array, targets: NDArray[Any], schema: Schema, *, confidence: float, resamples: int, seed: int
@@ -55,5 +53,4 @@ def per_class(matrix: NDArray[np.int64], classes: tuple[str, ...], *, confidence
 def _metrics(answers: torch.Tensor, targets: torch.Tensor, schema: Schema) -> dict[str, float]:
     if schema.task == "regression":
         return regression_metrics(answers[:, 0], targets)
-    true = answers.gather(1, targets.unsqueeze(1)).clamp_min(_SMALLEST)
-    return {"cross_entropy": float(-true.log().mean()), **classification_metrics(answers.argmax(1), targets, schema.outputs)}
+    return classification_metrics(answers, targets)

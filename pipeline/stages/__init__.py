@@ -51,7 +51,7 @@ class Stage:
         return function
 
 
-_MODELS = ("pipeline/models", "pipeline/training/checkpoint.py", "serving/schema.py")
+_MODELS = ("pipeline/models", "pipeline/training/weights.py", "serving/schema.py")
 
 STAGES = (
     Stage(
@@ -67,8 +67,15 @@ STAGES = (
         "train with early stopping; keep the best and the last checkpoint",
         takes=(Prepared,),
         makes=Model,
-        sections=("name", "seed", "model", "train"),
-        code=("pipeline/stages/train.py", "pipeline/training", "pipeline/metrics", "pipeline/reporting", *_MODELS),
+        sections=("name", "seed", "model", "train", "augment", "monitor"),
+        code=(
+            "pipeline/stages/train.py",
+            "pipeline/training",
+            "pipeline/metrics",
+            "pipeline/reporting",
+            "pipeline/data/augmentation.py",
+            *_MODELS,
+        ),
     ),
     Stage(
         "evaluate",

@@ -1,36 +1,28 @@
 """train: Prepared -> Model."""
 
-import copy
-import math
 from pathlib import Path
 from typing import Any
 
 import msgspec
-import torch
-from torch import Tensor
 
-from pipeline.artifacts import Model, Prepared, Split
+from pipeline.artifacts import Model, Prepared
 from pipeline.config import Config, flatten
-from pipeline.config.sections import CustomConfig
-from pipeline.errors import UserError
-from pipeline.models.deployable import Deployable
-from pipeline.models.registry import CUSTOM, Architecture, build
+from pipeline.config.model_sections import CustomConfig
+from pipeline.errors import GateRefused, UserError
 from pipeline.reporting.figures import curves_figure
 from pipeline.stages import Outcome, Resume
 from pipeline.tracking import Tracker
 from pipeline.training import FitState, fit
-from pipeline.training.batches import Batches
+from pipeline.training.assembly import Assembly, assemble
 from pipeline.training.checkpoint import Checkpoints, load_last
-from pipeline.training.early_stopping import EarlyStopping, monitored
+from pipeline.training.early_stopping import EarlyStopping
 from pipeline.training.hooks import Hook
 from pipeline.training.interrupt import Interrupt
-from pipeline.training.objective import Objective, objective_for
-from pipeline.training.optimizers import build_optimizer, build_schedule
-from pipeline.training.setup import choose_device, make_reproducible
-from serving.errors import first_line
+from pipeline.training.loop import measure
+from pipeline.training.weights import load
 from serving.files import write_atomic
 
-_VALIDATION_ROWS = 1024  # in one forward pass
+_TOLERANCE = 1e-4  # relative: the re-loaded network has another memory order, so its sums differ in their last bits
 
 
 class _Report(Hook):
@@ -49,60 +41,57 @@ class _Report(Hook):
 def run(config: Config, prepared: Prepared, *, out: Path, tracker: Tracker, resume: Resume | None = None) -> Outcome:
     """Train `model` on the train rows and keep the epoch that is best on the validation rows."""
     section = config.train
-    device = choose_device(section.device)
-    make_reproducible(seed=config.seed, threads=section.threads)
-    schema = prepared.schema
+    origin = {name: config.section(name) for name in ("seed", "model", "train", "augment")} | {"prepared": prepared.digest}
+    last = _last_checkpoint(resume, out, origin, tracker) if resume else None
     source = _custom_source(config, out)
-    arguments = config.section("model")
-    architecture = Architecture(arguments.pop("name"), schema.shape, schema.outputs, _kept(arguments))
-    net = build(architecture, source=source).to(device)
-    deployable = Deployable(net, task=schema.task, statistics=prepared.statistics).to(device)
-
-    train = _batches(prepared, "train", deployable, section.batch_size, device)
-    validation = _batches(prepared, "validation", deployable, _VALIDATION_ROWS, device)
-    objective = objective_for(schema, deployable)
-    if not any(p.requires_grad for p in net.parameters()):
-        raise UserError("model: it has no parameters to train")
-    first = train.bounds()[0][1]
-    _try_out(net, (train.inputs[:first], train.targets[:first]), objective, architecture, section.early_stopping.monitor)
-    optimizer = build_optimizer(net, section.optimizer, lr=section.lr)
+    parts = assemble(config, prepared, source=source, choices=last["choices"] if last else None)
+    state = parts.state
     early = section.early_stopping
-    stopping = EarlyStopping(early.monitor, patience=early.patience, min_delta=early.min_delta)
-    schedule = build_schedule(optimizer, section.schedule, epochs=section.epochs, monitor=early.monitor)
-    state = FitState(net, optimizer, schedule, section.epochs)
-    origin = {name: config.section(name) for name in ("seed", "model", "train")} | {"prepared": prepared.digest}
-
-    parameters = sum(p.numel() for p in net.parameters())
-    tracker.event("work_started", steps=section.epochs, parameters=parameters, device=str(device))
+    stopping = EarlyStopping(
+        early.monitor,
+        patience=early.patience,
+        min_delta=early.min_delta,
+        relative=early.min_delta_mode == "relative",
+        mode=early.mode,
+        warmup_epochs=early.warmup_epochs,
+        stop_when_not_finite=early.stop_when_not_finite,
+    )
+    parameters = sum(p.numel() for p in state.net.parameters())
+    tracker.event("choices", **parts.choices)
+    tracker.event("work_started", steps=section.epochs, parameters=parameters, device=str(parts.device))
     with Interrupt() as interrupt:
-        every_s = section.checkpoint_every_s
-        checkpoints = Checkpoints(out, architecture, stopping, every_s=every_s, interrupt=interrupt, origin=origin)
-        if resume is not None:
-            _go_on(resume, out, origin, state, stopping, checkpoints, tracker)
+        checkpoints = Checkpoints(
+            out,
+            parts.architecture,
+            stopping,
+            every_s=section.checkpoint_every_s,
+            keep_top=section.keep_top,
+            interrupt=interrupt,
+            origin=origin,
+            choices=parts.choices,
+        )
+        if last is not None:
+            stopping.load_state_dict(last["early_stopping"])
+            checkpoints.load_state_dict(last)
+            state.load_state_dict(last["fit"])
+            write_atomic(out / Model.HISTORY, b"".join(msgspec.json.encode(line) + b"\n" for line in state.history))
         fit(
             state,
-            train,
-            validation,
-            objective,
+            parts.rows.train,
+            parts.rows.validation,
+            parts.objective,
             seed=config.seed,
-            clip_norm=section.clip_norm,
+            options=parts.options,
             nonfinite=section.nonfinite,
             hooks=[stopping, _Report(out / Model.HISTORY, tracker), checkpoints],
         )
+    _verify_best(parts, stopping, out, source)
     tracker.event("training_ended", reason=state.stop, epochs=state.epoch, best_epoch=stopping.best_epoch)
-    return _outcome(state, stopping, out, device=device, parameters=parameters, metric=schema.headline)
+    return _outcome(parts, stopping, out, parameters=parameters)
 
 
-def _go_on(
-    resume: Resume,
-    out: Path,
-    origin: dict[str, Any],
-    state: FitState,
-    stopping: EarlyStopping,
-    checkpoints: Checkpoints,
-    tracker: Tracker,
-) -> None:
-    """Bring everything to where the last good checkpoint was taken; refuse one that was taken for something else."""
+def _last_checkpoint(resume: Resume, out: Path, origin: dict[str, Any], tracker: Tracker) -> dict[str, Any]:
+    """Return the last good checkpoint; refuse one that was written for something else."""
     last, passed_over = load_last(out)
     before, now = flatten(last["origin"]), flatten(origin)
     changed = [key for key in {**before, **now} if before.get(key) != now.get(key)]
@@ -112,16 +101,27 @@ def _go_on(
             f"train --resume: {key} was {before.get(key)} when the checkpoint was written and is {now.get(key)} now; "
             "set it back, train anew without --resume, or accept it with --force"
         )
-    stopping.load_state_dict(last["early_stopping"])
-    checkpoints.load_state_dict(last["best"])
-    state.load_state_dict(last["fit"])
-    write_atomic(out / Model.HISTORY, b"".join(msgspec.json.encode(line) + b"\n" for line in state.history))
-    tracker.event("resumed", epoch=state.epoch, batch=state.batch, step=state.step, passed_over=passed_over, changed=changed)
+    fit_state = last["fit"]
+    where = {name: fit_state[name] for name in ("epoch", "batch", "step")}
+    tracker.event("resumed", **where, passed_over=passed_over, changed=changed)
+    return last
 
 
-def _outcome(
-    state: FitState, stopping: EarlyStopping, out: Path, *, device: torch.device, parameters: int, metric: str
-) -> Outcome:
+def _verify_best(parts: Assembly, stopping: EarlyStopping, out: Path, source: bytes | None) -> None:
+    """Raise GateRefused unless the best checkpoint, read back, scores what its epoch scored."""
+    net = load((out / Model.BEST).read_bytes(), source=source).to(parts.device)
+    found = measure(net, parts.rows.validation, parts.objective)["loss"]
+    reported = parts.state.history[stopping.best_epoch - 1]["val/loss"]
+    if not abs(found - reported) <= _TOLERANCE * max(abs(reported), _TOLERANCE):
+        raise GateRefused(
+            f"train: {Model.BEST}, read back, has val/loss {found:.6g}, and epoch {stopping.best_epoch} had {reported:.6g}: "
+            "the network's answers depend on more than its weights and its input; look for random numbers in eval mode, "
+            "and for state that is no parameter and no buffer"
+        )
+
+
+def _outcome(parts: Assembly, stopping: EarlyStopping, out: Path, *, parameters: int) -> Outcome:
+    state, metric = parts.state, parts.schema.headline
     best = state.history[stopping.best_epoch - 1]
     (out / "plots").mkdir(exist_ok=True)
     title = f"{parameters:,} parameters, stopped by {state.stop} after epoch {state.epoch}"
@@ -132,14 +132,7 @@ def _outcome(
     )
     metrics = {name: value for name, value in best.items() if "/" in name}
     notes = {"stop_reason": state.stop, "best_epoch": stopping.best_epoch, "epochs": state.epoch, "parameters": parameters}
-    return Outcome(summary, metrics=metrics, device=str(device), notes=notes)
-
-
-def _batches(prepared: Prepared, split: Split, deployable: Deployable, batch_size: int, device: torch.device) -> Batches:
-    inputs, targets = prepared.split(split)
-    with torch.no_grad():  # normalized once, by the very module that is exported
-        normalized: Tensor = deployable.normalize(torch.from_numpy(inputs).to(device))
-    return Batches(normalized, torch.from_numpy(targets).to(device), batch_size)
+    return Outcome(summary, metrics=metrics, device=str(parts.device), notes=notes | {"choices": parts.choices})
 
 
 def _custom_source(config: Config, out: Path) -> bytes | None:
@@ -149,35 +142,3 @@ def _custom_source(config: Config, out: Path) -> bytes | None:
     source = Path(config.model.file).read_bytes()  # that it is there was checked when the run was chosen
     write_atomic(out / Model.SOURCE, source)
     return source
-
-
-def _kept(arguments: dict[str, object]) -> dict[str, object]:
-    arguments.pop("file", None)  # its content is in the run
-    return arguments
-
-
-def _try_out(
-    net: torch.nn.Module, batch: tuple[Tensor, Tensor], objective: Objective, architecture: Architecture, monitor: str
-) -> None:
-    """Run one step on a copy, and raise UserError for what a user's model, or a monitor's name, would break only later."""
-    inputs, targets = batch
-    expected = (len(inputs), architecture.outputs)
-    # Dropout of the real first step must not depend on this one.
-    with torch.random.fork_rng(devices=[inputs.device] if inputs.device.type == "cuda" else []):
-        tried = copy.deepcopy(net).train()
-        try:
-            outputs = tried(inputs)
-            if not isinstance(outputs, Tensor) or tuple(outputs.shape) != expected:
-                found = tuple(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
-                raise UserError(f"model: forward() of {len(inputs)} rows must return the shape {expected}, it returns {found}")
-            objective.loss(outputs, targets).backward()
-        except UserError:
-            raise
-        except Exception as error:
-            if architecture.name != CUSTOM:
-                raise
-            raise UserError(
-                f"model: a training step fails on rows of shape {architecture.input_shape}: {first_line(error)}"
-            ) from error
-    names = {"loss": math.nan, **objective.metrics(outputs.detach(), targets)}
-    monitored({f"{split}/{name}": value for split in ("train", "val") for name, value in names.items()}, monitor)

@@ -13,20 +13,22 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from pipeline.artifacts import Model
 from pipeline.errors import Interrupted, NonFiniteLoss, UserError
-from pipeline.models.registry import Architecture, build
-from pipeline.training.early_stopping import EarlyStopping
+from pipeline.models.registry import Architecture
+from pipeline.training.early_stopping import EarlyStopping, monitored
 from pipeline.training.hooks import Hook
 from pipeline.training.interrupt import Interrupt
+from pipeline.training.top_epochs import TopEpochs
+from pipeline.training.weights import bytes_of, dump
 from serving.files import FileRecord, sha256_of, write_atomic
 
 if TYPE_CHECKING:
     from pipeline.training.state import FitState
 
-PREVIOUS, LEDGER = "previous.pt", "checkpoints.jsonl"
+PREVIOUS, LEDGER, TOP = "previous.pt", "checkpoints.jsonl", "top"
 
 
 class Checkpoints(Hook):
@@ -39,23 +41,28 @@ class Checkpoints(Hook):
         early_stopping: EarlyStopping,
         *,
         every_s: float,
+        keep_top: int = 1,
         interrupt: Interrupt | None = None,
         origin: dict[str, Any] | None = None,
+        choices: dict[str, Any] | None = None,
     ) -> None:
         """Write below `folder`.
 
-        early_stopping: judges each epoch, and stands before this hook in the list. interrupt: asks for a last write. origin:
-        what a resume must find unchanged.
+        early_stopping: judges each epoch, and stands before this hook in the list. keep_top: best epochs that stay on disk.
+        interrupt: asks for a last write. origin: what a resume must find unchanged. choices: what `auto` chose, for a resume.
         """
         self._folder, self._architecture, self._early_stopping = folder, architecture, early_stopping
         self._every_s, self._written = every_s, time.monotonic()
-        self._interrupt, self._origin = interrupt or Interrupt(), origin or {}
+        self._interrupt, self._origin, self._choices = interrupt or Interrupt(), origin or {}, choices or {}
         self._best: dict[str, Tensor] | None = None
         self._best_is_new = False
+        self._top = TopEpochs(folder / TOP, keep_top, maximize=early_stopping.mode == "max") if keep_top > 1 else None
 
-    def load_state_dict(self, best: dict[str, Tensor] | None) -> None:
-        """Go on with the best weights so far, which are written again."""
-        self._best, self._best_is_new = best, best is not None
+    def load_state_dict(self, content: dict[str, Any]) -> None:
+        """Go on with the best weights of a checkpoint, which are written again."""
+        self._best, self._best_is_new = content["best"], content["best"] is not None
+        if self._top is not None and content["top"] is not None:
+            self._top.load_state_dict(content["top"])
 
     def on_batch_end(self, state: "FitState") -> None:
         """Write when it is time; write and raise Interrupted when a signal came."""
@@ -64,8 +71,9 @@ class Checkpoints(Hook):
     def on_epoch_end(self, state: "FitState") -> None:
         """Remember the weights when the epoch was the best; then as after a batch."""
         if self._early_stopping.improved:
-            self._best = {name: tensor.detach().cpu().clone() for name, tensor in state.net.state_dict().items()}
-            self._best_is_new = True
+            self._best, self._best_is_new = state.weights(), True
+        if self._top is not None:
+            self._top.consider(state, monitored(state.history[-1], self._early_stopping.monitor))
         self._write_when_due(state)
 
     def on_fit_end(self, state: "FitState") -> None:
@@ -80,13 +88,17 @@ class Checkpoints(Hook):
         if self._best_is_new and self._best is not None:
             write_atomic(self._folder / Model.BEST, dump(self._architecture, self._best))
             self._best_is_new = False
+        if self._top is not None:
+            self._top.write(self._architecture)
         content = {
             "origin": self._origin,
             "fit": state.state_dict(),
             "early_stopping": self._early_stopping.state_dict(),
             "best": self._best,
+            "top": self._top.state_dict() if self._top else None,
+            "choices": self._choices,
         }
-        payload = _bytes_of(content)
+        payload = bytes_of(content)
         self._list(payload)
         last, previous = self._folder / Model.LAST, self._folder / PREVIOUS
         if last.exists():
@@ -147,25 +159,3 @@ def _listed(folder: Path) -> set[str]:
     except FileNotFoundError:
         return set()
     return {msgspec.json.decode(line, type=FileRecord).sha256 for line in lines if line.endswith(b"}")}
-
-
-def dump(architecture: Architecture, weights: dict[str, Tensor]) -> bytes:
-    """Return the bytes of a checkpoint that `load` builds a network from."""
-    return _bytes_of({"architecture": msgspec.to_builtins(architecture), "weights": weights})
-
-
-def load(payload: bytes, *, source: bytes | None = None) -> nn.Module:
-    """Build the network of a checkpoint, in eval mode; `source` is the text of a custom model's file.
-
-    `payload` must be verified first: a flipped bit loads without an error.
-    """
-    content = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
-    net = build(msgspec.convert(content["architecture"], Architecture), source=source)
-    net.load_state_dict(content["weights"])
-    return net.eval()
-
-
-def _bytes_of(content: dict[str, Any]) -> bytes:
-    buffer = io.BytesIO()
-    torch.save(content, buffer)
-    return buffer.getvalue()

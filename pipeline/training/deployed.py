@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 
 from pipeline.artifacts import Model, Prepared
 from pipeline.models.deployable import Deployable
-from pipeline.training.checkpoint import load
+from pipeline.training.weights import load
 
 _ROWS = 512  # in one forward pass
 

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from pipeline.errors import UserError
 from pipeline.metrics.tasks import lower_is_better
@@ -10,6 +10,8 @@ from pipeline.training.hooks import Hook
 
 if TYPE_CHECKING:
     from pipeline.training.state import FitState
+
+Mode = Literal["auto", "min", "max"]
 
 
 def monitored(epoch: Mapping[str, Any], monitor: str) -> float:
@@ -23,28 +25,49 @@ def monitored(epoch: Mapping[str, Any], monitor: str) -> float:
 class EarlyStopping(Hook):
     """Watches one number of the history.
 
-    After each epoch `improved` says whether it was the best so far. A value that is not finite is never best.
+    After each epoch `improved` says whether it was the best so far. A value that is not finite is never best. `state.stop`
+    becomes `early_stopping`, or `monitor_not_finite`.
     """
 
-    def __init__(self, monitor: str, *, patience: int | None, min_delta: float) -> None:
-        """monitor: such as `val/loss`. patience: epochs without improvement before the stop; None: no stop."""
-        self.monitor, self.patience, self.min_delta = monitor, patience, min_delta
+    def __init__(
+        self,
+        monitor: str,
+        *,
+        patience: int | None,
+        min_delta: float = 0.0,
+        relative: bool = False,
+        mode: Mode = "auto",
+        warmup_epochs: int = 0,
+        stop_when_not_finite: bool = False,
+    ) -> None:
+        """Watch `monitor`, such as `val/loss`.
+
+        patience: epochs without improvement before the stop; None: no stop. min_delta: in the monitor's unit, or a share of the
+        best value where `relative`. warmup_epochs: these do not count as waiting.
+        """
+        self.monitor, self.patience, self.min_delta, self.relative = monitor, patience, min_delta, relative
+        self.mode: Mode = mode if mode != "auto" else ("min" if lower_is_better(monitor) else "max")
+        self.warmup_epochs, self.stop_when_not_finite = warmup_epochs, stop_when_not_finite
         self.best_epoch, self.best_value = 0, math.nan
         self.waited, self.improved = 0, False
-        self._sign = 1.0 if lower_is_better(monitor) else -1.0
 
     def on_epoch_end(self, state: "FitState") -> None:
         """Judge the epoch."""
         value = monitored(state.history[-1], self.monitor)
-        self.improved = math.isfinite(value) and (
-            self.best_epoch == 0 or self._sign * value < self._sign * self.best_value - self.min_delta
-        )
+        self.improved = math.isfinite(value) and (self.best_epoch == 0 or self._better(value))
         if self.improved:
             self.best_epoch, self.best_value, self.waited = state.epoch, value, 0
             return
-        self.waited += 1
+        if not math.isfinite(value) and self.stop_when_not_finite:
+            state.stop = "monitor_not_finite"
+            return
+        self.waited += state.epoch > self.warmup_epochs
         if self.patience is not None and self.waited >= self.patience:
             state.stop = "early_stopping"
+
+    def _better(self, value: float) -> bool:
+        least = self.min_delta * (abs(self.best_value) if self.relative else 1.0)
+        return value < self.best_value - least if self.mode == "min" else value > self.best_value + least
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a resume needs."""

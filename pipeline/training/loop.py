@@ -3,16 +3,17 @@
 import math
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from pipeline.training.batches import Batches
 from pipeline.training.hooks import MOMENTS, Hook
 from pipeline.training.nonfinite import NonFinite, check_epoch, refuse_batch
 from pipeline.training.objective import Objective
 from pipeline.training.state import EpochSoFar, FitState
+from pipeline.training.step import Step, StepOptions
 
 Tell = dict[str, list[Callable[[FitState], None]]]
 
@@ -24,7 +25,7 @@ def fit(
     objective: Objective,
     *,
     seed: int,
-    clip_norm: float | None = None,
+    options: StepOptions | None = None,
     nonfinite: NonFinite = "stop",
     hooks: Sequence[Hook] = (),
 ) -> FitState:
@@ -33,111 +34,115 @@ def fit(
     `state.history` gets one dict for each epoch, as in `train/history.jsonl`. Raises NonFiniteLoss, naming the step, the rows
     and the layer, when a loss or a gradient is NaN or infinite and `nonfinite` is "stop".
     """
-    tell = _overridden(hooks)
-    _tell(tell, "on_fit_start", state)
+    work = _Work(state, train, objective, Step(state, objective.loss, options or StepOptions()), seed, nonfinite, _tell(hooks))
+    work.tell("on_fit_start")
     while state.stop is None and (state.epoch < state.epochs or state.batch):
         started = time.perf_counter()
         if not state.batch:
             state.epoch += 1
-            _tell(tell, "on_epoch_start", state)
-        learning_rate = state.optimizer.param_groups[0]["lr"]
-        order = train.order(seed=seed, epoch=state.epoch)
-        _train_epoch(state, train, order, objective, clip_norm=clip_norm, nonfinite=nonfinite, tell=tell, started=started)
-        numbers = {"epoch": state.epoch, "lr": learning_rate, **_trained(state, train, order, objective)}
-        numbers |= _validated(state.net, validation, objective)
-        state.history.append({**numbers, "seconds": state.so_far.seconds + time.perf_counter() - started})
-        state.schedule.step(state.history[-1])
-        state.batch, state.so_far = 0, EpochSoFar()
-        _tell(tell, "on_epoch_end", state)
+            work.tell("on_epoch_start")
+        before = state.so_far.seconds
+        learning_rate = work.train_epoch(started)
+        numbers = {"epoch": state.epoch, "lr": learning_rate, **work.trained()}
+        with state.evaluated():
+            numbers |= {f"val/{name}": value for name, value in measure(state.net, validation, objective).items()}
+        state.history.append({**numbers, "seconds": before + time.perf_counter() - started})
+        state.schedule.after_epoch(state.history[-1], 1 / len(train))
+        state.batch, state.done, state.so_far = 0, state.so_far, EpochSoFar()
+        work.tell("on_epoch_end")
     if state.stop is None:
         state.stop = "epochs"
-    _tell(tell, "on_fit_end", state)
+    work.tell("on_fit_end")
     return state
 
 
-def _train_epoch(
-    state: FitState,
-    train: Batches,
-    order: Tensor,
-    objective: Objective,
-    *,
-    clip_norm: float | None,
-    nonfinite: NonFinite,
-    tell: Tell,
-    started: float,
-) -> None:
-    """Train the batches of an epoch that are not done yet."""
-    state.net.train()
-    net, optimizer, so_far, before = state.net, state.optimizer, state.so_far, state.so_far.seconds
-    parameters = list(net.parameters())  # walking the modules in every step would cost as much as a small layer
-    # Reading a number makes an accelerator wait for Python in every step; there, "stop" is judged once an epoch.
-    check_steps = nonfinite == "skip" or order.device.type == "cpu"
-    for inputs, targets in train.shuffled(order, skip=state.batch):
-        _tell(tell, "on_batch_start", state)
-        optimizer.zero_grad(set_to_none=True)
-        output = net(inputs)
-        loss = objective.loss(output, targets)
-        loss.backward()
-        norm = _clip(parameters, clip_norm)
-        _tell(tell, "on_gradients", state)
-        if check_steps and not (math.isfinite(norm.item()) and math.isfinite(loss.item())):
-            if nonfinite == "stop":
-                refuse_batch(state, train, order, inputs, loss, norm)
-            so_far.skipped += 1
-        else:
-            optimizer.step()
-        so_far.outputs.append(output.detach())
-        so_far.losses.append(loss.detach())
-        so_far.norms.append(norm)
-        so_far.seconds = before + time.perf_counter() - started
-        state.batch += 1
-        state.step += 1
-        _tell(tell, "on_batch_end", state)
-    so_far.seconds = before
+@dataclass(frozen=True)
+class _Work:
+    """What an epoch needs."""
 
+    state: FitState
+    batches: Batches
+    objective: Objective
+    step: Step
+    seed: int
+    nonfinite: NonFinite
+    hooks: Tell
 
-def _trained(state: FitState, train: Batches, order: Tensor, objective: Objective) -> dict[str, float]:
-    """Return the epoch's train numbers: of the outputs as training saw them, before each step changed the weights."""
-    losses, norms = torch.stack(state.so_far.losses), torch.stack(state.so_far.norms)
-    finite = torch.isfinite(losses) & torch.isfinite(norms)
-    if not state.so_far.skipped:
-        check_epoch(state, train, order, losses, norms, finite)
-    rows = torch.tensor([stop - start for start, stop in train.bounds()], dtype=losses.dtype, device=losses.device)
-    weights = torch.where(finite, rows, 0.0)
-    metrics = objective.metrics(torch.cat(state.so_far.outputs), train.targets[order])
-    numbers = {
-        "loss": float((torch.where(finite, losses, 0.0) * weights).sum() / weights.sum()),
-        "grad_norm": float(norms[finite].mean()),
-        **({"skipped_steps": state.so_far.skipped} if state.so_far.skipped else {}),
-        **metrics,
-    }
-    return {f"train/{name}": value for name, value in numbers.items()}
+    def tell(self, moment: str) -> None:
+        """Call the hooks of a moment."""
+        for hook in self.hooks[moment]:
+            hook(self.state)
 
+    def train_epoch(self, started: float) -> float:
+        """Train the batches of an epoch that are not done yet; return the learning rate of the last one."""
+        state, so_far, step = self.state, self.state.so_far, self.step
+        before, share = so_far.seconds, 1 / len(self.batches)
+        on_start, on_gradients, on_end = (self.hooks[name] for name in ("on_batch_start", "on_gradients", "on_batch_end"))
+        # Reading a number makes an accelerator wait for Python in every step; there, "stop" is judged once an epoch.
+        check_steps = self.nonfinite == "skip" or state.scaler is not None or state.flat.weights.device.type == "cpu"
+        state.net.train()
+        rate = state.schedule.learning_rate
+        for inputs, targets in self.batches.shuffled(seed=self.seed, epoch=state.epoch, skip=state.batch):
+            state.schedule.before_step(state.epoch - 1 + state.batch * share, share)
+            rate = state.schedule.learning_rate
+            for hook in on_start:
+                hook(state)
+            output, loss, norm = step.gradients(inputs, targets)
+            for hook in on_gradients:
+                hook(state)
+            if check_steps and not (math.isfinite(norm.item()) and math.isfinite(loss.item())):
+                self._not_finite(inputs, loss, norm)
+            else:
+                step.update()
+            so_far.add(output, targets, loss, norm)
+            so_far.seconds = before + time.perf_counter() - started
+            state.batch += 1
+            state.step += 1
+            for hook in on_end:
+                hook(state)
+        return rate
 
-def _clip(parameters: list[nn.Parameter], clip_norm: float | None) -> Tensor:
-    """Clip gradients in place and return their global L2 norm before clipping."""
-    norm = get_total_norm([p.grad for p in parameters if p.grad is not None])
-    if clip_norm is not None:
-        clip_grads_with_norm_(parameters, clip_norm, norm)
-    return norm
+    def _not_finite(self, inputs: Tensor, loss: Tensor, norm: Tensor) -> None:
+        overflow = self.state.scaler is not None and math.isfinite(loss.item())  # float16 finds its scale by such steps
+        if self.nonfinite == "stop" and not overflow:
+            refuse_batch(self.state, self.batches, self.seed, inputs, loss, norm)
+        self.state.so_far.skipped += 1
+        self.step.skip()
+
+    def trained(self) -> dict[str, float]:
+        """Return the epoch's train numbers: of the outputs as training saw them, before each step changed the weights."""
+        so_far, state = self.state.so_far, self.state
+        losses, norms = torch.stack(so_far.losses), torch.stack(so_far.norms)
+        finite = torch.isfinite(losses) & torch.isfinite(norms)
+        if not so_far.skipped:
+            check_epoch(state, self.batches, self.seed, losses, norms, finite)
+        rows = torch.full_like(losses, self.batches.batch_size)
+        rows[-1] = self.batches.rows - self.batches.batch_size * (len(losses) - 1)
+        weights = torch.where(finite, rows, 0.0)
+        targets = torch.cat(so_far.targets)
+        if targets.ndim > 1:  # probabilities of mixed rows: measured against the likelier class
+            targets = targets.argmax(1)
+        numbers = {
+            "loss": float((torch.where(finite, losses, 0.0) * weights).sum() / weights.sum()),
+            "grad_norm": float(norms[finite].mean()),
+            **({"skipped_steps": so_far.skipped} if so_far.skipped else {}),
+            **self.objective.metrics(torch.cat(so_far.outputs), targets),
+        }
+        return {f"train/{name}": value for name, value in numbers.items()}
 
 
 @torch.no_grad()
-def _validated(net: nn.Module, rows: Batches, objective: Objective) -> dict[str, float]:
+def measure(net: nn.Module, batches: Batches, objective: Objective) -> dict[str, float]:
+    """Return loss and metrics of rows in eval mode, over all of them at once."""
     net.eval()
-    outputs = torch.cat([net(inputs) for inputs, _ in rows.in_order()])
-    numbers = {"loss": float(objective.loss(outputs, rows.targets)), **objective.metrics(outputs, rows.targets)}
-    return {f"val/{name}": value for name, value in numbers.items()}
+    pairs = [(net(inputs), targets) for inputs, targets in batches.in_order()]
+    outputs, targets = torch.cat([output for output, _ in pairs]), torch.cat([target for _, target in pairs])
+    return {"loss": float(objective.loss(outputs, targets)), **objective.metrics(outputs, targets)}
 
 
-def _overridden(hooks: Sequence[Hook]) -> Tell:
+def _tell(hooks: Sequence[Hook]) -> Tell:
     """Return, for each moment, the hooks that do something then: a step must not pay for those that do nothing."""
     return {
         moment: [getattr(hook, moment) for hook in hooks if getattr(type(hook), moment) is not getattr(Hook, moment)]
         for moment in MOMENTS
     }
-
-
-def _tell(tell: Tell, moment: str, state: FitState) -> None:
-    for hook in tell[moment]:
-        hook(state)

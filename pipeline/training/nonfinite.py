@@ -13,17 +13,17 @@ NonFinite = Literal["stop", "skip"]
 _NAMED_ROWS = 8
 
 
-def refuse_batch(state: FitState, train: Batches, order: Tensor, inputs: Tensor, loss: Tensor, norm: Tensor) -> NoReturn:
+def refuse_batch(state: FitState, train: Batches, seed: int, inputs: Tensor, loss: Tensor, norm: Tensor) -> NoReturn:
     """Raise NonFiniteLoss for the batch at hand; the weights are those before its step, so the layer can be found."""
     layer = first_layer(state.net, inputs)
-    raise NonFiniteLoss(_message(state, train, order, state.batch, loss.item(), norm.item(), layer))
+    raise NonFiniteLoss(_message(state, train, seed, state.batch, loss.item(), norm.item(), layer))
 
 
-def check_epoch(state: FitState, train: Batches, order: Tensor, losses: Tensor, norms: Tensor, finite: Tensor) -> None:
+def check_epoch(state: FitState, train: Batches, seed: int, losses: Tensor, norms: Tensor, finite: Tensor) -> None:
     """Raise NonFiniteLoss for the first batch of an epoch whose loss or gradient norm was not finite, if any."""
     if not bool(finite.all()):
         index = int((~finite).nonzero()[0])
-        raise NonFiniteLoss(_message(state, train, order, index, float(losses[index]), float(norms[index]), None))
+        raise NonFiniteLoss(_message(state, train, seed, index, float(losses[index]), float(norms[index]), None))
 
 
 def first_layer(net: nn.Module, inputs: Tensor) -> str | None:
@@ -52,9 +52,8 @@ def first_layer(net: nn.Module, inputs: Tensor) -> str | None:
     return found[0] if found else None
 
 
-def _message(state: FitState, train: Batches, order: Tensor, index: int, loss: float, norm: float, layer: str | None) -> str:
-    start, stop = train.bounds()[index]
-    rows = order[start:stop].tolist()
+def _message(state: FitState, train: Batches, seed: int, index: int, loss: float, norm: float, layer: str | None) -> str:
+    rows = train.rows_of(seed=seed, epoch=state.epoch, batch=index).tolist()
     shown = ", ".join(str(row) for row in rows[:_NAMED_ROWS]) + (" …" if len(rows) > _NAMED_ROWS else "")
     return (
         f"train: epoch {state.epoch}, step {index + 1} of {len(train)}: loss {loss}, gradient norm {norm}"

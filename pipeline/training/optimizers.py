@@ -1,31 +1,23 @@
-"""Optimizers and learning rate schedules, by the names in config."""
+"""Optimizers by the names in config, and the shortest way to one step of them."""
 
-import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import nn
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, ReduceLROnPlateau, StepLR
 
-from pipeline.config.sections import OptimizerConfig, ScheduleConfig
-from pipeline.metrics.tasks import lower_is_better
-from pipeline.training.early_stopping import monitored
+from pipeline.config.train_sections import OptimizerConfig
+from pipeline.training.flat import FlatParameters
+
+_FUSED = {"cpu", "cuda"}
 
 
-def build_optimizer(net: nn.Module, config: OptimizerConfig, *, lr: float) -> Optimizer:
-    """Return an optimizer over two groups: weight matrices, which decay, and norms and biases, which do not.
-
-    Decay of a normalization's scale or of a bias only shrinks the function's range (Loshchilov and Hutter 2019 decay weights).
-    """
-    parameters = [p for p in net.parameters() if p.requires_grad]
-    groups = [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": config.weight_decay},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+def build_optimizer(flat: FlatParameters, config: OptimizerConfig, *, lr: float) -> Optimizer:
+    """Return an optimizer over the groups of `flat`: weight matrices decay, norms and biases do not."""
+    groups: list[dict[str, Any]] = [
+        {"params": [group.weights], "weight_decay": config.weight_decay if group.decays else 0.0} for group in flat.groups
     ]
-    groups = [group for group in groups if group["params"]]
-    fused = parameters[0].device.type in {"cpu", "cuda"}
+    fused = flat.weights.device.type in _FUSED
     match config.name:
         case "adam":
             return torch.optim.Adam(groups, lr=lr, fused=fused)
@@ -37,45 +29,62 @@ def build_optimizer(net: nn.Module, config: OptimizerConfig, *, lr: float) -> Op
             return torch.optim.RMSprop(groups, lr=lr, momentum=config.momentum)
 
 
-class Schedule:
-    """Changes the learning rate after an epoch."""
+class Update:
+    """`optimizer.step()` without what it asks anew in every step: a third of a small network's step.
 
-    def __init__(self, scheduler: LRScheduler | ReduceLROnPlateau | None, monitor: str) -> None:
-        """scheduler: None keeps the learning rate. monitor: what a plateau is judged by."""
-        self._scheduler, self._monitor = scheduler, monitor
+    The first step is the optimizer's own and makes its state; the next ones call the same fused kernel on the same tensors, so
+    results are the same, bit for bit. What has no fused kernel keeps the optimizer's own step.
+    """
 
-    def step(self, epoch: Mapping[str, Any]) -> None:
-        """Take the numbers of the epoch that ended."""
-        if isinstance(self._scheduler, ReduceLROnPlateau):
-            self._scheduler.step(monitored(epoch, self._monitor))
-        elif self._scheduler is not None:
-            with warnings.catch_warnings():
-                # After a resume, torch has not seen the optimizer's steps that came before.
-                warnings.filterwarnings("ignore", message="Detected call of `lr_scheduler.step")
-                self._scheduler.step()
+    def __init__(self, optimizer: Optimizer) -> None:
+        """Step `optimizer`."""
+        self._optimizer = optimizer
+        self._state: object = None
+        self._calls: list[Callable[[], None]] = []
 
-    def state_dict(self) -> dict[str, Any]:
-        """Return what a resume needs."""
-        return self._scheduler.state_dict() if self._scheduler is not None else {}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a state."""
-        if self._scheduler is not None:
-            self._scheduler.load_state_dict(state)
+    def __call__(self) -> None:
+        """Change the weights by their gradients."""
+        optimizer = self._optimizer
+        if optimizer.state is not self._state:  # the first step, or the first after a resume
+            optimizer.step()
+            self._calls = _kernels(optimizer)
+            self._state = optimizer.state if self._calls else None
+            return
+        for call in self._calls:
+            call()
 
 
-def build_schedule(optimizer: Optimizer, config: ScheduleConfig, *, epochs: int, monitor: str) -> Schedule:
-    """Return the schedule named in config."""
-    make: dict[str, Callable[[], LRScheduler | ReduceLROnPlateau | None]] = {
-        "constant": lambda: None,
-        "step": lambda: StepLR(optimizer, config.step_epochs, config.factor),
-        "cosine": lambda: CosineAnnealingLR(optimizer, epochs, config.min_lr),
-        "plateau": lambda: ReduceLROnPlateau(
-            optimizer,
-            "min" if lower_is_better(monitor) else "max",
-            factor=config.factor,
-            patience=config.plateau_patience,
-            min_lr=config.min_lr,
-        ),
-    }
-    return Schedule(make[config.name](), monitor)
+def _kernels(optimizer: Optimizer) -> list[Callable[[], None]]:
+    """Return one call for each group, or none where the optimizer has no fused kernel."""
+    make = {torch.optim.Adam: _adam, torch.optim.AdamW: _adam, torch.optim.SGD: _sgd}.get(type(optimizer))
+    groups = optimizer.param_groups
+    if make is None or not all(group["fused"] for group in groups):
+        return []
+    return [make(optimizer, group) for group in groups]
+
+
+def _adam(optimizer: Optimizer, group: dict[str, Any]) -> Callable[[], None]:
+    kernel = torch._fused_adamw_ if isinstance(optimizer, torch.optim.AdamW) else torch._fused_adam_
+    weights, state = group["params"], [optimizer.state[p] for p in group["params"]]
+    gradients = [p.grad for p in weights]
+    averages, squares, steps = ([one[name] for one in state] for name in ("exp_avg", "exp_avg_sq", "step"))
+    fixed = {"weight_decay": group["weight_decay"], "eps": group["eps"], "amsgrad": False, "maximize": False}
+    beta1, beta2 = group["betas"]
+
+    def call() -> None:
+        torch._foreach_add_(steps, 1)
+        kernel(weights, gradients, averages, squares, [], steps, lr=group["lr"], beta1=beta1, beta2=beta2, **fixed)
+
+    return torch.no_grad()(call)
+
+
+def _sgd(optimizer: Optimizer, group: dict[str, Any]) -> Callable[[], None]:
+    weights, momentum = group["params"], group["momentum"]
+    gradients = [p.grad for p in weights]
+    buffers = [optimizer.state[p]["momentum_buffer"] for p in weights] if momentum else []
+    fixed = {"weight_decay": group["weight_decay"], "momentum": momentum, "dampening": 0.0, "nesterov": False}
+
+    def call() -> None:
+        torch._fused_sgd_(weights, gradients, buffers, lr=group["lr"], maximize=False, is_first_step=False, **fixed)
+
+    return torch.no_grad()(call)

@@ -1,10 +1,12 @@
-"""Where and how reproducibly torch runs, set once at the start of a stage."""
+"""Where and how torch runs, set once at the start of a stage."""
 
 import os
 
 import torch
+from torch import nn
 
 from pipeline.errors import UserError
+from pipeline.training.randomness import seed_everything
 
 
 def choose_device(name: str) -> torch.device:
@@ -18,10 +20,28 @@ def choose_device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def make_reproducible(*, seed: int, threads: int | None) -> None:
-    """Seed torch and forbid algorithms whose result differs between two runs on the same machine."""
-    if threads is not None:
-        torch.set_num_threads(threads)
+def make_reproducible(seed: int) -> None:
+    """Seed every generator and forbid algorithms whose result differs between two runs on the same machine."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what cuBLAS needs to be deterministic
     torch.use_deterministic_algorithms(True)
-    torch.manual_seed(seed)
+    seed_everything(seed)
+
+
+def autocast_type(precision: str, device: torch.device) -> torch.dtype | None:
+    """Return the number type of autocast for `train.precision`, None for float32.
+
+    auto: bfloat16 on a CUDA device that computes in it; a CPU gains nothing where it must emulate it. Raises UserError for what
+    the device cannot do.
+    """
+    if precision == "auto":
+        return torch.bfloat16 if device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False) else None
+    if precision == "fp32":
+        return None
+    if precision == "fp16" and device.type == "mps":
+        raise UserError("train.precision: fp16 needs a loss scale, which torch has for cuda and cpu only; use bf16 or fp32")
+    return torch.bfloat16 if precision == "bf16" else torch.float16
+
+
+def wants_channels_last(choice: bool | str, net: nn.Module) -> bool:
+    """Return whether images are laid out channel by channel within a pixel, which convolutions are faster on."""
+    return any(isinstance(module, nn.Conv2d) for module in net.modules()) if choice == "auto" else bool(choice)

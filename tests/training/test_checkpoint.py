@@ -7,13 +7,15 @@ import pytest
 import torch
 from torch import nn
 
+from pipeline.config.train_sections import OptimizerConfig, TrainConfig
 from pipeline.errors import NonFiniteLoss
 from pipeline.models.registry import Architecture, build
 from pipeline.training import FitState, fit
-from pipeline.training.checkpoint import Checkpoints, dump, load
+from pipeline.training.begin import begin
+from pipeline.training.checkpoint import Checkpoints
 from pipeline.training.early_stopping import EarlyStopping
 from pipeline.training.hooks import Hook
-from pipeline.training.optimizers import Schedule
+from pipeline.training.weights import dump, load
 from tests.training.test_loop import OBJECTIVE, rows
 
 ARCHITECTURE = Architecture("mlp", (4,), 2, {"hidden": [8], "dropout": 0.0})
@@ -32,11 +34,11 @@ class Snapshots(Hook):
 def trained(folder: Path, *, every_s: float = 0, lr: float = 0.05, min_delta: float = 0.0) -> tuple[EarlyStopping, Snapshots]:
     torch.manual_seed(0)
     net = build(ARCHITECTURE)
-    optimizer = torch.optim.SGD(net.parameters(), lr=lr)
     stopping = EarlyStopping("val/loss", patience=None, min_delta=min_delta)
     snapshots = Snapshots()
     hooks = [stopping, snapshots, Checkpoints(folder, ARCHITECTURE, stopping, every_s=every_s)]
-    fit(FitState(net, optimizer, Schedule(None, "val/loss"), 4), rows(64), rows(32, 1), OBJECTIVE, seed=0, hooks=hooks)
+    config = TrainConfig(epochs=4, lr=lr, optimizer=OptimizerConfig(name="sgd", momentum=0.0, weight_decay=0.0))
+    fit(begin(net, config), rows(64), rows(32, 1), OBJECTIVE, seed=0, hooks=hooks)
     return stopping, snapshots
 
 
@@ -52,7 +54,7 @@ def test_best_holds_the_best_epochs_weights_however_rarely_it_is_written(tmp_pat
 def test_last_holds_what_a_resume_needs(tmp_path: Path) -> None:
     _, snapshots = trained(tmp_path)
     last = torch.load(tmp_path / "last.pt", weights_only=True)
-    assert set(last) == {"origin", "fit", "early_stopping", "best"}
+    assert set(last) == {"origin", "fit", "early_stopping", "best", "top", "choices"}
     assert {"epoch", "batch", "step", "history", "weights", "optimizer", "schedule", "rng"} <= set(last["fit"])
     assert all(torch.equal(last["fit"]["weights"][name], tensor) for name, tensor in snapshots.weights[-1].items())
     assert sorted(path.name for path in tmp_path.iterdir()) == ["best.pt", "checkpoints.jsonl", "last.pt"]

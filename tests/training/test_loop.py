@@ -1,39 +1,43 @@
 """The one loop: it learns, it repeats itself exactly, it tells its hooks, and it stops at the first number that is none."""
 
+import copy
 import math
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from pipeline.config.sections import OptimizerConfig, ScheduleConfig
+from pipeline.config.train_sections import OptimizerConfig, ScheduleConfig, TrainConfig
 from pipeline.errors import NonFiniteLoss
 from pipeline.metrics.tasks import classification_metrics
 from pipeline.training import FitState, fit
-from pipeline.training.batches import Batches
+from pipeline.training.batches import InMemory
+from pipeline.training.begin import begin
 from pipeline.training.early_stopping import EarlyStopping
 from pipeline.training.hooks import MOMENTS, Hook
 from pipeline.training.objective import Objective
-from pipeline.training.optimizers import Schedule, build_optimizer, build_schedule
+from pipeline.training.optimizers import Update
+from pipeline.training.step import StepOptions
+
+METRICS = ("cross_entropy", "accuracy", "precision", "recall", "f1", "tpr", "fpr")
 
 
-def rows(count: int, seed: int = 0, batch_size: int = 16) -> Batches:
+def rows(count: int, seed: int = 0, batch_size: int = 16) -> InMemory:
     inputs = torch.randn(count, 4, generator=torch.Generator().manual_seed(seed))
-    return Batches(inputs, (inputs.sum(dim=1) > 0).long(), batch_size)
+    return InMemory(inputs, (inputs.sum(dim=1) > 0).long(), batch_size)
 
 
-OBJECTIVE = Objective(nn.functional.cross_entropy, lambda logits, targets: classification_metrics(logits.argmax(1), targets, 2))
+OBJECTIVE = Objective(nn.functional.cross_entropy, lambda logits, targets: classification_metrics(logits.softmax(1), targets))
 
 
-def train(*hooks: Hook, data: Batches | None = None, epochs: int = 4, seed: int = 0, **options: Any) -> FitState:
+def train(*hooks: Hook, data: InMemory | None = None, epochs: int = 4, seed: int = 0, **options: Any) -> FitState:
     torch.manual_seed(seed)
     net = nn.Sequential(nn.Linear(4, 16), nn.ReLU(), nn.Dropout(0.2), nn.Linear(16, 2))
-    optimizer = build_optimizer(net, OptimizerConfig(), lr=options.pop("lr", 1e-2))
-    schedule = build_schedule(optimizer, options.pop("schedule", ScheduleConfig()), epochs=epochs, monitor="val/loss")
-    state = FitState(net, optimizer, schedule, epochs)
-    return fit(state, data or rows(200), rows(50, 1), OBJECTIVE, seed=seed, hooks=hooks, **options)
+    fit_options = {name: options.pop(name) for name in ("nonfinite", "options") if name in options}
+    state = begin(net, TrainConfig(**{"epochs": epochs, "lr": 1e-2} | options))
+    return fit(state, data or rows(200), rows(50, 1), OBJECTIVE, seed=seed, hooks=hooks, **fit_options)
 
 
 def test_the_loss_falls_and_the_validation_rows_are_learned() -> None:
@@ -46,7 +50,7 @@ def test_the_loss_falls_and_the_validation_rows_are_learned() -> None:
 def test_each_epoch_has_the_documented_numbers() -> None:
     for index, line in enumerate(train().history):
         assert line["epoch"] == index + 1
-        names = {f"{split}/{name}" for split in ("train", "val") for name in ("loss", "accuracy", "precision", "recall", "f1")}
+        names = {f"{split}/{name}" for split in ("train", "val") for name in ("loss", *METRICS)}
         assert set(line) == names | {"epoch", "lr", "seconds", "train/grad_norm"}
 
 
@@ -100,7 +104,7 @@ class LargestGradient(Hook):
 
 def test_clipping_bounds_the_global_norm_and_the_history_keeps_the_norm_before_it() -> None:
     largest = LargestGradient()
-    state = train(largest, clip_norm=0.05)
+    state = train(largest, options=StepOptions(clip_norm=0.05))
     assert largest.value <= 0.05 + 1e-6
     assert state.history[0]["train/grad_norm"] > 0.05
 
@@ -127,8 +131,7 @@ def test_train_loss_is_the_mean_over_rows_even_when_the_last_batch_is_small() ->
     data, net = rows(18), nn.Linear(4, 2)  # batches of 16 and 2
     with torch.no_grad():
         expected = float(nn.functional.cross_entropy(net(data.inputs), data.targets))
-    optimizer = torch.optim.SGD(net.parameters(), lr=0.0)
-    state = fit(FitState(net, optimizer, Schedule(None, "val/loss"), 1), data, rows(5), OBJECTIVE, seed=0)
+    state = fit(begin(net, TrainConfig(epochs=1, lr=1e-15)), data, rows(5), OBJECTIVE, seed=0)
     assert state.history[0]["train/loss"] == pytest.approx(expected, rel=1e-6)
 
 
@@ -152,27 +155,57 @@ def test_schedules_change_the_learning_rate_once_an_epoch(schedule: ScheduleConf
 
 @pytest.mark.parametrize("name", ["adam", "adamw", "sgd", "rmsprop"])
 def test_every_optimizer_decays_weight_matrices_and_spares_biases(name: Any) -> None:
-    optimizer = build_optimizer(nn.Linear(3, 2), OptimizerConfig(name=name, weight_decay=0.1), lr=0.1)
-    decays = {group["params"][0].ndim: group["weight_decay"] for group in optimizer.param_groups}
-    assert decays == {2: 0.1, 1: 0.0}
+    net = nn.Linear(3, 2, bias=True)
+    weight, bias = net.weight.detach().clone(), net.bias.detach().clone()
+    state = begin(net, TrainConfig(lr=0.1, optimizer=OptimizerConfig(name=name, weight_decay=0.5)))
+    state.optimizer.step()  # gradients are 0: what changes, decays
+    assert not torch.equal(net.weight, weight)
+    assert torch.equal(net.bias, bias)
 
 
-@pytest.mark.parametrize(
-    ("count", "size", "bounds"), [(5, 2, [(0, 2), (2, 5)]), (6, 4, [(0, 4), (4, 6)]), (3, 8, [(0, 3)]), (1, 1, [(0, 1)])]
-)
-def test_no_batch_has_a_single_row_unless_it_is_the_only_one(count: int, size: int, bounds: list[tuple[int, int]]) -> None:
-    assert rows(count, batch_size=size).bounds() == bounds
+@pytest.mark.parametrize("name", ["adam", "adamw", "sgd", "rmsprop"])
+def test_the_short_way_to_a_step_gives_what_the_optimizer_gives(name: Any) -> None:
+    def trained(momentum: float, *, short: bool) -> Tensor:
+        torch.manual_seed(0)
+        net = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
+        config = OptimizerConfig(name=name, weight_decay=0.1, momentum=momentum)
+        state = begin(net, TrainConfig(lr=0.05, optimizer=config))
+        step = Update(state.optimizer) if short else state.optimizer.step
+        for index in range(6):
+            state.flat.gradients.normal_(generator=torch.Generator().manual_seed(index))
+            if index == 3:  # the learning rate changes, and a resume brings new state
+                state.optimizer.param_groups[0]["lr"] = 0.01
+                state.optimizer.load_state_dict(copy.deepcopy(state.optimizer.state_dict()))
+            step()
+        return state.flat.weights.clone()
+
+    for momentum in (0.0, 0.9):
+        assert torch.equal(trained(momentum, short=True), trained(momentum, short=False))
+
+
+@pytest.mark.parametrize(("count", "size", "sizes"), [(5, 2, [2, 3]), (6, 4, [4, 2]), (3, 8, [3]), (1, 1, [1])])
+def test_no_batch_has_a_single_row_unless_it_is_the_only_one(count: int, size: int, sizes: list[int]) -> None:
+    data = rows(count, batch_size=size)
+    assert [len(inputs) for inputs, _ in data.shuffled(seed=0, epoch=1)] == sizes
+    assert len(data) == len(sizes)
 
 
 def test_the_order_of_an_epoch_depends_on_seed_and_epoch_alone() -> None:
     data = rows(100)
-    torch.manual_seed(1)
-    first = data.order(seed=0, epoch=3)
-    torch.manual_seed(2)
-    assert torch.equal(first, data.order(seed=0, epoch=3))
-    assert not torch.equal(first, data.order(seed=0, epoch=4))
-    assert not torch.equal(first, data.order(seed=1, epoch=3))
-    assert sorted(first.tolist()) == list(range(100))
+
+    def order(seed: int, epoch: int) -> list[int]:
+        torch.manual_seed(epoch)  # what else was drawn must not matter
+        numbers = [data.rows_of(seed=seed, epoch=epoch, batch=batch).tolist() for batch in range(len(data))]
+        assert all(
+            torch.equal(inputs, data.inputs[rows])
+            for (inputs, _), rows in zip(data.shuffled(seed=seed, epoch=epoch), numbers, strict=True)
+        )
+        return sum(numbers, [])
+
+    assert order(0, 3) == order(0, 3)
+    assert order(0, 3) != order(0, 4)
+    assert order(0, 3) != order(1, 3)
+    assert sorted(order(0, 3)) == list(range(100))
 
 
 def test_early_stopping_ends_the_fit_and_names_itself() -> None:

@@ -2,27 +2,34 @@
 
 import errno
 import json
+import random
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from pipeline.config.sections import OptimizerConfig, ScheduleConfig
+from pipeline.config.train_sections import OptimizerConfig, ScheduleConfig, TrainConfig
 from pipeline.errors import Interrupted, UserError
 from pipeline.resume_check import first_difference
 from pipeline.training import FitState, fit
+from pipeline.training.begin import begin
 from pipeline.training.checkpoint import Checkpoints, load_last
 from pipeline.training.early_stopping import EarlyStopping
 from pipeline.training.hooks import Hook
 from pipeline.training.interrupt import Interrupt
-from pipeline.training.optimizers import build_optimizer, build_schedule
+from pipeline.training.randomness import seed_everything
+from pipeline.training.setup import make_reproducible
 from pipeline.training.state import EpochSoFar
+from pipeline.training.step import StepOptions
 from tests.training.test_checkpoint import ARCHITECTURE
 from tests.training.test_loop import OBJECTIVE, rows
 
 EPOCHS, STEPS = 3, 7
+SCHEDULES = get_args(ScheduleConfig.model_fields["name"].annotation)
 
 
 class StopAt(Hook):
@@ -36,27 +43,39 @@ class StopAt(Hook):
             self.interrupt.signal = "SIGTERM"
 
 
-def parts(folder: Path, **schedule: Any) -> tuple[FitState, EarlyStopping, Checkpoints, Interrupt]:
+def parts(folder: Path, **options: Any) -> tuple[FitState, EarlyStopping, Checkpoints, Interrupt]:
+    autocast = {"fp16": torch.float16}.get(options.get("precision", ""))
     torch.manual_seed(0)
     net = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.3), nn.Linear(8, 2))
-    optimizer = build_optimizer(net, OptimizerConfig(), lr=0.05)
-    state = FitState(
-        net, optimizer, build_schedule(optimizer, ScheduleConfig(**schedule), epochs=EPOCHS, monitor="val/loss"), EPOCHS
-    )
+    parts = options.get("accumulate", 1)
+    state = begin(net, TrainConfig(epochs=EPOCHS, lr=0.05, **options), autocast=autocast, parts=parts)
     stopping, interrupt = EarlyStopping("val/loss", patience=5, min_delta=0), Interrupt()
-    return state, stopping, Checkpoints(folder, ARCHITECTURE, stopping, every_s=0, interrupt=interrupt), interrupt
+    return state, stopping, Checkpoints(folder, ARCHITECTURE, stopping, every_s=0, keep_top=2, interrupt=interrupt), interrupt
 
 
-def train(folder: Path, *, stop_at: int = 0, resume: bool = False, **schedule: Any) -> FitState:
-    state, stopping, checkpoints, interrupt = parts(folder, **schedule)
+class Draws(Hook):
+    """Draws random numbers from everywhere, and lets them change the weights, as a user's model may."""
+
+    def on_gradients(self, state: FitState) -> None:
+        drawn = torch.rand(1).item() + float(np.random.rand()) + random.random()  # noqa: NPY002
+        state.flat.gradients.mul_(1 + drawn)
+
+
+def train(folder: Path, *, stop_at: int = 0, resume: bool = False, **options: Any) -> FitState:
+    make_reproducible(0)
+    state, stopping, checkpoints, interrupt = parts(folder, **options)
     if resume:
         last, _ = load_last(folder)
         stopping.load_state_dict(last["early_stopping"])
-        checkpoints.load_state_dict(last["best"])
-        torch.manual_seed(12345)  # whatever happened before must not matter
+        checkpoints.load_state_dict(last)
+        seed_everything(12345)  # whatever happened before must not matter
         state.load_state_dict(last["fit"])
-    hooks = [stopping, StopAt(stop_at, interrupt), checkpoints]
-    return fit(state, rows(STEPS * 8, batch_size=8), rows(20, 1), OBJECTIVE, seed=0, hooks=hooks)
+    hooks = [Draws(), stopping, StopAt(stop_at, interrupt), checkpoints]
+    data = rows(STEPS * 8, batch_size=8)
+    if options.get("sampling") == "balanced":
+        data = replace(data, weights=1.0 / torch.bincount(data.targets)[data.targets])
+    autocast = torch.float16 if options.get("precision") == "fp16" else None
+    return fit(state, data, rows(20, 1), OBJECTIVE, seed=0, options=StepOptions(autocast=autocast), hooks=hooks)
 
 
 @pytest.mark.parametrize("stop_at", [1, STEPS - 1, STEPS, STEPS + 1, 2 * STEPS + 3, EPOCHS * STEPS])
@@ -71,13 +90,42 @@ def test_an_interruption_after_any_step_changes_no_bit(tmp_path: Path, stop_at: 
     assert (tmp_path / "alone" / "best.pt").read_bytes() == (tmp_path / "resumed" / "best.pt").read_bytes()
 
 
-@pytest.mark.parametrize("name", ["constant", "step", "cosine", "plateau"])
-def test_every_schedule_goes_on_where_it_was(tmp_path: Path, name: str) -> None:
-    options: dict[str, Any] = {"name": name, "step_epochs": 1, "plateau_patience": 0}
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_every_schedule_goes_on_where_it_was(tmp_path: Path, name: Any) -> None:
+    schedule = ScheduleConfig(name=name, step_epochs=1, milestones=(1,), plateau_patience=0, warmup_epochs=1.2)
+    options = {"schedule": schedule}
     alone = train(tmp_path, **options)
     with pytest.raises(Interrupted):
         train(tmp_path, stop_at=10, **options)
     assert first_difference(alone.history, train(tmp_path, resume=True, **options).history) is None
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"ema_decay": 0.9},
+        {"precision": "fp16"},
+        {"sampling": "balanced"},
+        {"accumulate": 3},
+        {"optimizer": OptimizerConfig(name="sgd")},
+        {"optimizer": OptimizerConfig(name="rmsprop")},
+    ],
+    ids=lambda options: next(iter(options)),
+)
+def test_everything_that_changes_weights_goes_on_where_it_was(tmp_path: Path, options: dict[str, Any]) -> None:
+    for name in ("alone", "resumed"):
+        (tmp_path / name).mkdir()
+    alone = train(tmp_path / "alone", **options)
+    with pytest.raises(Interrupted):
+        train(tmp_path / "resumed", stop_at=STEPS + 3, **options)
+    resumed = train(tmp_path / "resumed", resume=True, **options)
+    assert first_difference(alone.state_dict(), resumed.state_dict()) is None
+    files = [
+        sorted((path.relative_to(folder), path.read_bytes()) for path in folder.rglob("*.pt") if path.name != "last.pt")
+        for folder in (tmp_path / "alone", tmp_path / "resumed")
+    ]
+    assert files[0] == files[1]
+    assert len(files[0]) == 3, "best, and two top epochs"
 
 
 def interrupted(folder: Path) -> Path:

@@ -1,0 +1,96 @@
+"""Trainable parameters as views of one buffer, and their gradients as views of another.
+
+A small network has few numbers and many tensors, and what a step costs beside the layers is counted in tensors: clearing
+gradients, their norm, clipping, the optimizer and a moving average each become one call over one tensor.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import UninitializedParameter
+
+from pipeline.errors import UserError
+
+_CLIP_EPSILON = 1e-6  # as in torch.nn.utils.clip_grad_norm_
+
+
+@dataclass(frozen=True)
+class Group:
+    """Parameters that the optimizer treats alike. weights: (numbers,), with its gradient in `weights.grad`."""
+
+    name: str
+    weights: nn.Parameter
+    decays: bool
+
+
+class FlatParameters:
+    """The trainable parameters of a network, which keeps using them as it did.
+
+    `parameters` maps names to the network's own parameters; `groups` holds weight matrices, which decay, and norms and biases,
+    which do not: decay of a normalization's scale or of a bias only shrinks the function's range.
+    """
+
+    def __init__(self, net: nn.Module) -> None:
+        """Move the parameters of `net` into the buffers; raise UserError where that is impossible."""
+        self.parameters = {name: p for name, p in net.named_parameters() if p.requires_grad}
+        _check(self.parameters)
+        by_decay: dict[str, list[nn.Parameter]] = {"weights": [], "norms and biases": []}
+        for parameter in self.parameters.values():
+            by_decay["weights" if parameter.ndim > 1 else "norms and biases"].append(parameter)
+        count = sum(p.numel() for p in self.parameters.values())
+        like = next(iter(self.parameters.values()))
+        self.weights = torch.empty(count, dtype=like.dtype, device=like.device)
+        self.gradients = torch.zeros_like(self.weights)
+        self.groups: list[Group] = []
+        start = 0
+        for name, members in by_decay.items():
+            stop = start + sum(p.numel() for p in members)
+            if members:
+                self._move(members, start)
+                flat = nn.Parameter(self.weights[start:stop])
+                flat.grad = self.gradients[start:stop]
+                self.groups.append(Group(name, flat, decays=name == "weights"))
+            start = stop
+
+    def _move(self, members: list[nn.Parameter], start: int) -> None:
+        for parameter in members:
+            stop = start + parameter.numel()
+            values = _view(self.weights[start:stop], parameter)
+            values.copy_(parameter.detach())
+            gradient = _view(self.gradients[start:stop], parameter)
+            parameter.data, parameter.grad = values, gradient
+            start = stop
+
+    def gradient_norm(self) -> Tensor:
+        """Return the global L2 norm of the gradient, a scalar."""
+        norm: Tensor = torch.linalg.vector_norm(self.gradients)
+        return norm
+
+    def clip_norm(self, norm: Tensor, largest: float) -> None:
+        """Scale the gradient, whose global norm is `norm`, down to `largest` where it is above (Pascanu et al. 2013)."""
+        self.gradients.mul_((largest / (norm + _CLIP_EPSILON)).clamp(max=1.0))
+
+    def clip_value(self, largest: float) -> None:
+        """Cut every number of the gradient to `largest`, either sign."""
+        self.gradients.clamp_(-largest, largest)
+
+
+def _check(parameters: dict[str, nn.Parameter]) -> None:
+    if not parameters:
+        raise UserError("model: it has no parameters to train")
+    for name, parameter in parameters.items():
+        if isinstance(parameter, UninitializedParameter):
+            raise UserError(f"model: {name} has no size before the first batch (a lazy layer); give its sizes in the model")
+    kinds = {(p.dtype, p.device): name for name, p in parameters.items()}
+    if len(kinds) > 1:
+        seen = "; ".join(f"{name} is {dtype} on {device}" for (dtype, device), name in kinds.items())
+        raise UserError(f"model: its parameters must have one dtype and one device: {seen}")
+
+
+def _view(flat: Tensor, like: Tensor) -> Tensor:
+    """Return a slice in the shape of `like`, and in its memory order where that is channels_last."""
+    if like.ndim == 4 and not like.is_contiguous() and like.is_contiguous(memory_format=torch.channels_last):
+        out, channels, height, width = like.shape
+        return flat.view(out, height, width, channels).permute(0, 3, 1, 2)
+    return flat.view(like.shape)

@@ -1,0 +1,79 @@
+"""What training minimizes: each a mean over the rows of a batch, so that a step computed in parts is the same step."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from pipeline.config.train_sections import LossConfig
+from pipeline.errors import UserError
+from serving.schema import Schema
+
+Loss = Callable[[Tensor, Tensor], Tensor]  # (outputs, targets) -> scalar
+_FOR_CLASSES, _FOR_VALUES = {"auto", "cross_entropy", "focal"}, {"auto", "mse", "mae", "huber"}
+
+
+def classification_loss(config: LossConfig, schema: Schema, counts: Tensor) -> Loss:
+    """Return a loss of logits (batch, classes) and targets: (batch,) classes, or (batch, classes) probabilities of mixed rows.
+
+    counts: (classes,) train rows of each class. Raises UserError for a loss of values, or for weights that do not fit.
+    """
+    _refuse(config.name, _FOR_CLASSES, "classes", schema)
+    weights = _class_weights(config, schema, counts)
+    smoothing = config.label_smoothing
+    if config.name == "focal":
+        return _focal(config.focal_gamma, weights, smoothing)
+    if weights is None:
+        if not smoothing:
+            return functional.cross_entropy  # type: ignore[return-value]  # has further arguments
+        return lambda logits, targets: functional.cross_entropy(logits, targets, label_smoothing=smoothing)
+    return lambda logits, targets: functional.cross_entropy(
+        logits, targets, weight=weights.to(logits.device), reduction="none", label_smoothing=smoothing
+    ).mean()
+
+
+def regression_loss(config: LossConfig, schema: Schema) -> Loss:
+    """Return a loss of outputs (batch,) and targets (batch,), both normalized; raise UserError for a loss of classes."""
+    _refuse(config.name, _FOR_VALUES, "values", schema)
+    for key, off in (("label_smoothing", 0.0), ("class_weights", "none")):
+        if getattr(config, key) != off:
+            raise UserError(f"train.loss.{key}: is for classes, and target {schema.target!r} has values; leave it {off}")
+    return {"mae": functional.l1_loss, "huber": functional.huber_loss}.get(config.name, functional.mse_loss)
+
+
+def _focal(gamma: float, weights: Tensor | None, smoothing: float) -> Loss:
+    """Return the focal loss (Lin et al. 2017): cross entropy, where a row that is right with p counts (1 - p) ** gamma."""
+
+    def loss(logits: Tensor, targets: Tensor) -> Tensor:
+        given = None if weights is None else weights.to(logits.device)
+        entropy = functional.cross_entropy(logits, targets, weight=given, reduction="none", label_smoothing=smoothing)
+        probabilities = torch.softmax(logits, dim=1)
+        mixed = targets.is_floating_point()
+        right = (probabilities * targets).sum(1) if mixed else probabilities.gather(1, targets.unsqueeze(1)).squeeze(1)
+        return ((1 - right).clamp_min(0) ** gamma * entropy).mean()
+
+    return loss
+
+
+def _class_weights(config: LossConfig, schema: Schema, counts: Tensor) -> Tensor | None:
+    """Return one weight for each class: rows / (classes * rows of the class), or the given ones."""
+    if config.class_weights == "none":
+        return None
+    if config.class_weights == "balanced":
+        return counts.sum() / (len(counts) * counts.clamp_min(1)).float()
+    given = config.class_weights
+    if len(given) != schema.outputs:
+        raise UserError(
+            f"train.loss.class_weights: {len(given)} numbers for {schema.outputs} classes; one each, in this order: "
+            + ", ".join(schema.classes)
+        )
+    return torch.tensor(given)
+
+
+def _refuse(name: str, allowed: set[str], kind: str, schema: Schema) -> None:
+    if name not in allowed:
+        raise UserError(
+            f"train.loss.name: {name!r} does not fit target {schema.target!r}, which has {kind}; "
+            f"choose among {', '.join(sorted(allowed))}"
+        )
