@@ -26,16 +26,18 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import DataLoader, TensorDataset
 
+from pipeline.config.train_sections import OptimizerConfig, ScheduleConfig, TrainConfig
 from pipeline.metrics.tasks import classification_metrics, regression_metrics
 from pipeline.models.cnn import Cnn
 from pipeline.models.mlp import Mlp
 from pipeline.models.registry import Architecture
-from pipeline.training import FitState, fit
-from pipeline.training.batches import Batches
+from pipeline.training import fit
+from pipeline.training.batches import InMemory
+from pipeline.training.begin import begin
 from pipeline.training.checkpoint import Checkpoints
 from pipeline.training.early_stopping import EarlyStopping
 from pipeline.training.objective import Objective
-from pipeline.training.optimizers import Schedule
+from pipeline.training.setup import wants_channels_last
 
 
 @dataclass(frozen=True)
@@ -84,15 +86,17 @@ def jobs() -> list[Job]:
 def ours(job: Job, epochs: int) -> list[float]:
     """Train with our loop and what `make train` hangs on it: metrics, gradient norm, early stopping, checkpoints."""
     net = job.net()
-    rows = Batches(job.inputs, job.targets, job.batch_size)
-    few = Batches(job.inputs[:64], job.targets[:64], 64)
+    if wants_channels_last("auto", net):
+        net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    rows = InMemory(job.inputs, job.targets, job.batch_size)
+    few = InMemory(job.inputs[:64], job.targets[:64], 64)
     measure = (
         (lambda outputs, targets: regression_metrics(outputs.squeeze(1), targets))
         if job.regression
-        else (lambda outputs, targets: classification_metrics(outputs.argmax(1), targets, 10))
+        else (lambda outputs, targets: classification_metrics(outputs.softmax(1), targets))
     )
-    optimizer = torch.optim.Adam(net.parameters(), lr=1e-3, fused=True)
-    state = FitState(net, optimizer, Schedule(None, "val/loss"), epochs)
+    config = TrainConfig(epochs=epochs, optimizer=OptimizerConfig(name="adam"), schedule=ScheduleConfig(name="constant"))
+    state = begin(net, config)
     with tempfile.TemporaryDirectory() as folder:
         stopping = EarlyStopping("val/loss", patience=None, min_delta=0)
         hooks = [stopping, Checkpoints(Path(folder), Architecture("mlp", (8,), 1, {}), stopping, every_s=10)]

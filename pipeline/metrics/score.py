@@ -7,8 +7,10 @@ import torch
 from numpy.typing import NDArray
 
 from pipeline.metrics.intervals import Interval, bootstrap, wilson
-from pipeline.metrics.tasks import classification_metrics, confusion, regression_metrics
+from pipeline.metrics.tasks import auroc, classification_metrics, confusion, regression_metrics
 from serving.schema import Array, Schema
+
+_MOST_ROWS_SORTED = 20_000
 
 
 def score(
@@ -17,7 +19,7 @@ def score(
     """Return every metric of the task with its interval.
 
     answers: (rows, outputs) probabilities or values in the target's unit; targets: (rows,). Accuracy has a Wilson interval, the
-    others bootstrap ones.
+    others bootstrap ones. AUROC, which sorts rows for each class and resample, is left out above 20,000 rows.
     """
     given, true = torch.from_numpy(answers), torch.from_numpy(targets)
 
@@ -53,4 +55,5 @@ def per_class(matrix: NDArray[np.int64], classes: tuple[str, ...], *, confidence
 def _metrics(answers: torch.Tensor, targets: torch.Tensor, schema: Schema) -> dict[str, float]:
     if schema.task == "regression":
         return regression_metrics(answers[:, 0], targets)
-    return classification_metrics(answers, targets)
+    numbers = classification_metrics(answers, targets)
+    return numbers | ({"auroc": auroc(answers, targets)} if len(targets) <= _MOST_ROWS_SORTED else {})

@@ -83,6 +83,7 @@ def run(config: Config, prepared: Prepared, *, out: Path, tracker: Tracker, resu
             seed=config.seed,
             options=parts.options,
             nonfinite=section.nonfinite,
+            measured=parts.rows.plain if config.monitor.train_in_eval_mode else None,
             hooks=[stopping, _Report(out / Model.HISTORY, tracker), checkpoints],
         )
     _verify_best(parts, stopping, out, source)

@@ -27,12 +27,14 @@ def fit(
     seed: int,
     options: StepOptions | None = None,
     nonfinite: NonFinite = "stop",
+    measured: Batches | None = None,
     hooks: Sequence[Hook] = (),
 ) -> FitState:
     """Train `state.net` in place, from wherever `state` stands, until `state.epochs` or until a hook sets `state.stop`.
 
-    `state.history` gets one dict for each epoch, as in `train/history.jsonl`. Raises NonFiniteLoss, naming the step, the rows
-    and the layer, when a loss or a gradient is NaN or infinite and `nonfinite` is "stop".
+    `state.history` gets one dict for each epoch, as in `train/history.jsonl`. measured: train rows to measure again after each
+    epoch, in eval mode, as `train_eval/…`: the train numbers are of outputs while weights changed. Raises NonFiniteLoss, naming
+    the step, the rows and the layer, when a loss or a gradient is NaN or infinite and `nonfinite` is "stop".
     """
     work = _Work(state, train, objective, Step(state, objective.loss, options or StepOptions()), seed, nonfinite, _tell(hooks))
     work.tell("on_fit_start")
@@ -45,7 +47,9 @@ def fit(
         learning_rate = work.train_epoch(started)
         numbers = {"epoch": state.epoch, "lr": learning_rate, **work.trained()}
         with state.evaluated():
-            numbers |= {f"val/{name}": value for name, value in measure(state.net, validation, objective).items()}
+            for split, batches in (("val", validation), ("train_eval", measured)):
+                if batches is not None:
+                    numbers |= {f"{split}/{name}": value for name, value in measure(state.net, batches, objective).items()}
         state.history.append({**numbers, "seconds": before + time.perf_counter() - started})
         state.schedule.after_epoch(state.history[-1], 1 / len(train))
         state.batch, state.done, state.so_far = 0, state.so_far, EpochSoFar()

@@ -5,8 +5,7 @@ rows = StreamedBatches(inputs, targets, 256, device=device, transform=deployable
 for inputs, targets in rows.shuffled(seed=0, epoch=1): ...
 
 In memory are about three windows (pipeline.training.windows): the one that is trained on, and the next one, as read and as
-shuffled. The file is read, not mapped: pages of a map count as the process's own memory, and copying
-out of them takes twice as long.
+shuffled. The file is read, not mapped: pages of a map count as memory of the process, and copying from them takes twice as long.
 """
 
 import os
@@ -16,17 +15,16 @@ from contextlib import closing
 from io import FileIO
 from mmap import mmap
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pipeline.artifacts import Mapped
 from pipeline.errors import UserError
 from pipeline.training.windows import BLOCK_BYTES, WINDOW_BYTES, EpochOrder, Layout, Window
 
-Mapped = np.memmap[Any, np.dtype[Any]]
 Rows = tuple[Tensor, Tensor]  # inputs (n, *shape), targets (n,)
 _PIECE_BYTES = 2 * 1024 * 1024  # shuffled and transformed at one go: what is made in between stays in the processor's cache
 
@@ -184,7 +182,7 @@ def _arrange(rows: Tensor, order: NDArray[np.int64] | None, transform: Callable[
 
 
 def _empty(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-    """Return memory as numpy takes it: in huge pages, where torch waits for thousands of small ones."""
+    """Return memory as numpy takes it: in huge pages; torch takes small ones, and waits for thousands of them."""
     return torch.from_numpy(np.empty(shape, torch.empty(0, dtype=dtype).numpy().dtype))
 
 
@@ -210,8 +208,4 @@ def _cut(windows: Generator[Rows], sizes: Iterable[int]) -> Generator[Rows]:
                     at = 0
                 parts.append((inputs[at : at + missing], targets[at : at + missing]))
                 at, missing = at + len(parts[-1][1]), missing - len(parts[-1][1])
-            yield (
-                parts[0]
-                if len(parts) == 1
-                else (torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts]))
-            )
+            yield parts[0] if len(parts) == 1 else (torch.cat([x for x, _ in parts]), torch.cat([y for _, y in parts]))

@@ -1,12 +1,12 @@
 """The order in which rows too many for memory are visited: random blocks of the file make a window, its rows are shuffled.
 
-order = EpochOrder(Layout.of(50_000_000, 80), seed=0, epoch=3)    # rows of 80 bytes
-order.window(7).runs                                            # [(start, stop), …] to read, ascending
-order.window(7).order                                           # which of the rows so read comes first, second, …
+order = EpochOrder(Layout.of(50_000_000, 80), seed=0, epoch=3)      # rows of 80 bytes
+order.window(7).runs                                                # [(start, stop), …] to read, ascending
+order.window(7).order                                               # which of the rows so read comes first, second, …
 
 Rows that lie together in the file (a block) come in one window, but in the same batch no more often than any two rows of that
-window. A window of 256 blocks is a random sample of the whole file: in a file sorted by class, the share p of a class in a
-window strays from the file's by sqrt(p (1 - p) / 256), which is 0.03 at most; in a file without order, by no more than after a
+window. A window of some 250 blocks is a random sample of the whole file: in a file sorted by class, the share p of a class in a
+window strays from the file's by sqrt(p (1 - p) / 250), which is 0.03 at most; in a file without order, by no more than after a
 full shuffle. A file that fits into one window is shuffled in full, and so are rows as large as a block.
 """
 
@@ -98,9 +98,8 @@ class EpochOrder:
         block = position // self._layout.block_rows
         if self._rows_before(block + 1) <= position:
             block += 1
-        first = (
-            (block + 1) * self._layout.windows - 1
-        ) // self._layout.blocks  # the last that begins with this block or before
+        # The last window that begins with this block or before.
+        first = ((block + 1) * self._layout.windows - 1) // self._layout.blocks
         for index in range(first, self._layout.windows):
             window = self.window(index)
             assert window.order is not None

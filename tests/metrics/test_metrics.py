@@ -5,13 +5,15 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.stats import norm
 from sklearn import metrics as reference
 
 from pipeline.metrics.intervals import bootstrap, wilson
 from pipeline.metrics.score import confusion_matrix, per_class, score
-from pipeline.metrics.tasks import classification_metrics, lower_is_better, regression_metrics
+from pipeline.metrics.tasks import auroc, class_metrics, classification_metrics, lower_is_better, regression_metrics
 from serving.schema import Schema
 
 CLASSES = ("a", "b", "c")
@@ -29,12 +31,49 @@ def labels(rows: int = 200) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
 
 
 def test_classification_metrics_agree_with_scikit_learn() -> None:
-    predicted, true = labels()
-    found = classification_metrics(torch.from_numpy(predicted), torch.from_numpy(true), 3)
+    _, true = labels()
+    answers = np.random.default_rng(1).dirichlet([1, 1, 1], 200)
+    answers[np.arange(200), true] += 0.3
+    answers /= answers.sum(axis=1, keepdims=True)
+    predicted = answers.argmax(1)
     precision, recall, f1, _ = reference.precision_recall_fscore_support(true, predicted, average="macro")
-    assert found == pytest.approx(
-        {"accuracy": reference.accuracy_score(true, predicted), "precision": precision, "recall": recall, "f1": f1}, abs=1e-6
-    )
+    negatives = [np.mean(predicted[true != label] == label) for label in range(3)]
+    expected = {
+        "cross_entropy": reference.log_loss(true, answers),
+        "accuracy": reference.accuracy_score(true, predicted),
+        "precision": precision,
+        "recall": recall,
+        "f1": f1,
+        "tpr": recall,
+        "fpr": np.mean(negatives),
+        "top2": reference.top_k_accuracy_score(true, answers, k=2),
+    }
+    given, targets = torch.from_numpy(answers), torch.from_numpy(true)
+    assert classification_metrics(given, targets, top_k=2) == pytest.approx(expected, abs=1e-9)
+    assert "top3" not in classification_metrics(given, targets, top_k=3), "of three classes the true one is always among three"
+    assert auroc(given, targets) == pytest.approx(reference.roc_auc_score(true, answers, multi_class="ovr"), abs=1e-9)
+    of_each = reference.precision_recall_fscore_support(true, predicted)
+    found = class_metrics(given, targets)
+    for name, values in zip(("precision", "recall", "f1"), of_each, strict=False):
+        assert found[name] == pytest.approx(values.tolist())
+
+
+@given(st.lists(st.tuples(st.sampled_from([0.0, 0.25, 0.5, 1.0]), st.booleans()), min_size=2, max_size=40))
+def test_auroc_of_two_classes_agrees_with_scikit_learn_also_where_scores_tie(rows: list[tuple[float, bool]]) -> None:
+    scores, true = np.array([score for score, _ in rows]), np.array([int(label) for _, label in rows])
+    found = auroc(torch.from_numpy(np.stack([1 - scores, scores], axis=1)), torch.from_numpy(true))
+    if len(set(true)) == 1:
+        assert np.isnan(found), "with one class there is nothing to tell apart"
+    else:
+        assert found == pytest.approx(reference.roc_auc_score(true, scores), abs=1e-12)
+
+
+def test_of_two_classes_the_rates_are_the_second_ones() -> None:
+    answers = torch.tensor([[0.9, 0.1], [0.2, 0.8], [0.4, 0.6], [0.7, 0.3]])
+    found = classification_metrics(answers, torch.tensor([0, 1, 0, 1]))
+    assert (found["tpr"], found["fpr"]) == (0.5, 0.5)
+    found = classification_metrics(answers, torch.tensor([0, 1, 1, 1]))
+    assert (found["tpr"], found["fpr"]) == (pytest.approx(2 / 3), 0.0)
 
 
 def test_regression_metrics_agree_with_scikit_learn_in_the_targets_unit() -> None:
@@ -60,7 +99,7 @@ def test_scores_are_metrics_of_the_answers_with_the_point_inside_its_interval() 
     answers = np.random.default_rng(1).dirichlet([1, 1, 1], 200).astype(np.float32)
     scored = score(answers, true, schema("classification"), confidence=0.95, resamples=200, seed=0)
     assert scored["cross_entropy"].value == pytest.approx(reference.log_loss(true, answers), rel=1e-5)
-    assert set(scored) == {"cross_entropy", "accuracy", "precision", "recall", "f1"}
+    assert set(scored) == {"cross_entropy", "accuracy", "precision", "recall", "f1", "tpr", "fpr", "auroc"}
     for name, interval in scored.items():
         assert interval.low < interval.value < interval.high, name
     assert scored["accuracy"].method == "wilson"

@@ -19,10 +19,10 @@ class State:
 
 
 def watch(
-    values: list[float], *, monitor: str = "val/loss", patience: int | None = 2, min_delta: float = 0.0
+    values: list[float], *, monitor: str = "val/loss", patience: int | None = 2, **options: Any
 ) -> tuple[EarlyStopping, int]:
     """Feed one value an epoch; return the hook and the epoch at which it stopped, 0 for never."""
-    stopping, state = EarlyStopping(monitor, patience=patience, min_delta=min_delta), State()
+    stopping, state = EarlyStopping(monitor, patience=patience, **options), State()
     for value in values:
         state.epoch += 1
         state.history.append({monitor: value})
@@ -56,6 +56,32 @@ def test_a_score_is_best_when_highest() -> None:
 def test_a_change_below_min_delta_is_no_improvement() -> None:
     stopping, at = watch([1.0, 0.95, 0.91], min_delta=0.1)
     assert (stopping.best_epoch, at) == (1, 3)
+
+
+def test_min_delta_can_be_a_share_of_the_best_value() -> None:
+    values = [200.0, 190.0, 170.0, 165.0]
+    assert watch(values, min_delta=0.1, relative=True, patience=None)[0].best_epoch == 3, "170 is more than 10 % below 200"
+    assert watch(values, min_delta=0.1, patience=None)[0].best_epoch == 4
+
+
+def test_what_is_better_can_be_said_for_a_number_whose_name_does_not_tell() -> None:
+    assert watch([1.0, 3.0, 2.0], monitor="val/own", mode="min")[0].best_epoch == 1
+    assert watch([1.0, 3.0, 2.0], monitor="val/own", mode="max")[0].best_epoch == 2
+
+
+def test_warm_up_epochs_do_not_count_as_waiting_but_may_be_best() -> None:
+    assert watch([1.0, 2.0, 2.0, 2.0, 2.0], warmup_epochs=3)[1] == 5
+    assert watch([1.0, 2.0, 2.0, 2.0, 2.0])[1] == 3
+    assert watch([1.0, 2.0], warmup_epochs=3)[0].best_epoch == 1
+
+
+def test_a_monitor_that_is_no_number_ends_training_by_name_where_that_is_wanted() -> None:
+    stopping, state = EarlyStopping("val/loss", patience=None, stop_when_not_finite=True), State()
+    for value in (1.0, float("nan")):
+        state.epoch += 1
+        state.history.append({"val/loss": value})
+        stopping.on_epoch_end(cast(FitState, state))
+    assert (state.stop, stopping.best_epoch) == ("monitor_not_finite", 1)
 
 
 def test_without_patience_it_never_stops() -> None:

@@ -35,7 +35,7 @@ OBJECTIVE = Objective(nn.functional.cross_entropy, lambda logits, targets: class
 def train(*hooks: Hook, data: InMemory | None = None, epochs: int = 4, seed: int = 0, **options: Any) -> FitState:
     torch.manual_seed(seed)
     net = nn.Sequential(nn.Linear(4, 16), nn.ReLU(), nn.Dropout(0.2), nn.Linear(16, 2))
-    fit_options = {name: options.pop(name) for name in ("nonfinite", "options") if name in options}
+    fit_options = {name: options.pop(name) for name in ("nonfinite", "options", "measured") if name in options}
     state = begin(net, TrainConfig(**{"epochs": epochs, "lr": 1e-2} | options))
     return fit(state, data or rows(200), rows(50, 1), OBJECTIVE, seed=seed, hooks=hooks, **fit_options)
 
@@ -52,6 +52,13 @@ def test_each_epoch_has_the_documented_numbers() -> None:
         assert line["epoch"] == index + 1
         names = {f"{split}/{name}" for split in ("train", "val") for name in ("loss", *METRICS)}
         assert set(line) == names | {"epoch", "lr", "seconds", "train/grad_norm"}
+
+
+def test_train_rows_can_be_measured_again_when_the_weights_stand_still() -> None:
+    line = train(epochs=1, measured=rows(200)).history[0]
+    again = {name for name in line if name.startswith("train_eval/")}
+    assert again == {f"train_eval/{name}" for name in ("loss", *METRICS)}
+    assert line["train_eval/loss"] < line["train/loss"], "after the epoch, without dropout"
 
 
 def test_one_seed_gives_bit_identical_weights_and_another_seed_others() -> None:
