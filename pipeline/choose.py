@@ -19,7 +19,7 @@ import msgspec
 from pipeline.artifacts import Model
 from pipeline.code import code_digest
 from pipeline.config import Config, flatten, load
-from pipeline.config.sections import CustomConfig
+from pipeline.config.model_sections import CustomConfig
 from pipeline.errors import ConfigError, UserError
 from pipeline.manifest import MANIFEST
 from pipeline.runs import LATEST, Request, Run, all_runs, named_run, new_run, partial_of

@@ -123,8 +123,10 @@ def _state(folder: Path, name: str) -> dict[str, Any]:
     manifest = json.loads((train / "manifest.json").read_text())
     history = [json.loads(line) for line in (train / Model.HISTORY).read_text().splitlines()]
     best = {"sha256": manifest["makes"][Model.BEST]["sha256"]}
-    last.pop("origin")  # holds the run's name
-    return {"best": best, "notes": manifest["notes"], "history": history, "last": last}
+    for words in ("origin", "choices"):  # hold the run's name, and how long things took
+        last.pop(words)
+    notes = {name: value for name, value in manifest["notes"].items() if name != "choices"}
+    return {"best": best, "notes": notes, "history": history, "last": last}
 
 
 def first_difference(one: Any, other: Any, path: str = "") -> str | None:

@@ -18,10 +18,12 @@ class AugmentConfig(Section):
     rotate_degrees: Degrees = Field(0.0, description="largest angle, either way")
     translate: Below1 = Field(0.0, description="largest shift, as a share of width and height")
     scale: Below1 = Field(0.0, description="largest change of size; 0.1: 90 % to 110 %")
-    shear_degrees: Degrees = Field(0.0, description="largest shear angle, either way")
-    crop_padding: int = Field(0, ge=0, description="pixels of border added before a crop of the old size at a random place")
+    shear_degrees: Annotated[float, Field(ge=0, lt=90)] = Field(0.0, description="largest shear angle, either way")
+    crop_padding: int = Field(
+        0, ge=0, description="pixels of dark border added before a crop of the old size at a random place"
+    )
     brightness: Below1 = Field(0.0, description="largest change; 0.2: 80 % to 120 %")
-    contrast: Below1 = Field(0.0, description="largest change")
+    contrast: Below1 = Field(0.0, description="largest change, about the mean gray of each image")
     saturation: Below1 = Field(0.0, description="largest change; RGB images")
     hue: Annotated[float, Field(ge=0, le=0.5)] = Field(0.0, description="largest shift around the color circle; RGB images")
     erase: Share = Field(0.0, description="probability that a random rectangle is blanked (Zhong et al. 2020)")

@@ -17,10 +17,10 @@ class LossConfig(Section):
     )
     label_smoothing: float = Field(0.0, ge=0, lt=1, description="share of a class label spread over all classes")
     focal_gamma: float = Field(2.0, ge=0, description="focal: how much rows that are already right count less")
-    class_weights: Literal["none", "balanced"] | Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(strict=False)] = (
-        Field(
-            "none", description="balanced: rare classes count more, as rows / (classes * rows of the class); or a number each"
-        )
+    class_weights: (
+        Literal["none", "balanced"] | Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(strict=False, min_length=1)]
+    ) = Field(
+        "none", description="balanced: rare classes count more, as rows / (classes * rows of the class); or a number each"
     )
 
 

@@ -1,6 +1,7 @@
 """Random changes of train rows, batch by batch, on the device where the batch is. The only file that imports kornia.
 
-augment = Augmentation(config.augment, schema.shape, task=schema.task, classes=len(schema.classes), low=0.0, high=16.0)
+ends = {"low": schema.minimum, "high": schema.maximum}
+augment = Augmentation(config.augment, schema.shape, task=schema.task, classes=schema.outputs, **ends)
 inputs, targets = augment(inputs, targets)  # raw units in, raw units out
 
 Every random number comes from torch's generator of the CPU, whose state a checkpoint holds, and each row has its own: the same

@@ -1,10 +1,12 @@
 """Every fault of a configuration is reported at once, with its place, its value and a way out."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import BaseModel
 
 from pipeline.config import Config, MlflowSettings, load, load_section, resolved_yaml
 from pipeline.errors import ConfigError
@@ -36,7 +38,7 @@ def test_the_name_is_the_files_unless_it_is_written(tmp_path: Path) -> None:
 def test_all_faults_come_at_once_each_with_its_place_value_and_suggestion(tmp_path: Path) -> None:
     file = write(tmp_path, "seed: 1\ntrain:\n  lr: -1\n  epoch: 5\nevaluat: {}\n")
     assert set(faults(file, "train.batch_size=0")) == {
-        "command line: train.batch_size: must be greater than or equal to 1 (value 0)",
+        "command line: train.batch_size: must be greater than or equal to 1, or auto (value 0)",
         f"{file}:3: train.lr: must be greater than 0 (value -1)",
         f"{file}:4: train.epoch: unknown key (value 5); did you mean 'epochs'?",
         f"{file}:5: evaluat: unknown key (value {{}}); did you mean 'evaluate'?",
@@ -73,6 +75,58 @@ def test_one_fault_is_one_line_from_the_command_line(word: str, message: str) ->
     (line,) = faults(None, word)
     assert line.startswith("command line: ")
     assert message in line
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("train.threads=0", "train.threads: must be greater than or equal to 1, or auto (value 0)"),
+        ("train.threads=many", "train.threads: must be a valid integer, or auto (value 'many')"),
+        ("train.threads=aut", "train.threads: must be a valid integer, or auto (value 'aut'); did you mean 'auto'?"),
+        ("train.threads=null", "train.threads: must be a valid integer, or auto (value None)"),
+        ("train.batch_size=-1", "train.batch_size: must be greater than or equal to 1, or auto (value -1)"),
+        ("train.compile=3", "train.compile: must be one of true, false, auto (value 3)"),
+        ("train.compile=True", "train.compile: must be one of true, false, auto (value 'True'); did you mean 'true'?"),
+        ("train.in_memory=yes", "train.in_memory: must be one of true, false, auto (value 'yes')"),
+        ("train.loss.class_weights=x", "train.loss.class_weights: must be a list, or one of none, balanced (value 'x')"),
+        ("train.loss.class_weights=[1, -2]", "train.loss.class_weights.1: must be greater than 0 (value -2)"),
+        ("train.loss.class_weights=[1, '2']", "train.loss.class_weights.1: must be a valid number (value '2')"),
+        ("train.clip_norm=0", "train.clip_norm: must be greater than 0, or null (value 0)"),
+        ("monitor.feature_layers=3", "monitor.feature_layers: must be a list (value 3)"),
+        ("monitor.layers=1", "monitor.layers: must be one of true, false (value 1)"),
+        ("model=3", "model: is a section; write its keys below it (value 3)"),
+    ],
+)
+def test_a_key_that_takes_several_kinds_of_value_has_one_fault(word: str, message: str) -> None:
+    assert faults(None, word) == [f"command line: {message}"]
+
+
+def test_each_wrong_item_of_such_a_key_is_named_with_the_keys_line(tmp_path: Path) -> None:
+    file = write(tmp_path, "train:\n  threads: 0\n  loss:\n    class_weights:\n      - a\n      - -1\n")
+    assert set(faults(file)) == {
+        f"{file}:2: train.threads: must be greater than or equal to 1, or auto (value 0)",
+        f"{file}:4: train.loss.class_weights.0: must be a valid number (value 'a')",
+        f"{file}:4: train.loss.class_weights.1: must be greater than 0 (value -1)",
+    }
+
+
+def keys(section: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    """Yield every key that is no section, as it is written on the command line."""
+    for name, field in section.model_fields.items():
+        inner = type(field.default)
+        if issubclass(inner, BaseModel):
+            yield from keys(inner, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}"
+
+
+def test_a_mapping_is_refused_for_every_key_in_one_line_that_names_no_tag() -> None:
+    swept = [key for key in keys(Config) if key != "model.name"]
+    for key in swept:
+        (line,) = faults(None, f"{key}={{x: 1}}")
+        assert line.startswith(f"command line: {key}: must be "), line
+        assert line.endswith("(value {'x': 1})"), line
+    assert len(swept) > 80
 
 
 def test_a_key_written_twice_is_refused_with_both_lines(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The documented defaults are the code's."""
 
+import pytest
 import yaml
 from pydantic import BaseModel
 
@@ -25,6 +26,20 @@ def test_every_key_has_a_comment() -> None:
     assert [line for line in keys if line.startswith(" ") and "#" not in line] == []
 
 
+@pytest.mark.parametrize(
+    ("key", "taken"),
+    [
+        ("batch_size", "integer | auto"),
+        ("compile", "true | false | auto"),
+        ("class_weights", "none | balanced | list"),
+        ("nonfinite", "stop | skip"),
+    ],
+)
+def test_the_comment_of_a_key_that_takes_words_lists_them(key: str, taken: str) -> None:
+    (line,) = [line for line in base_yaml().splitlines() if line.strip().startswith(f"{key}:")]
+    assert line.endswith(f"; {taken}")
+
+
 def test_every_shipped_config_loads() -> None:
     files = sorted((ROOT / "configs").glob("*.yaml"))
     assert len(files) >= 6
@@ -35,5 +50,5 @@ def test_every_shipped_config_loads() -> None:
 def test_the_schema_describes_every_section() -> None:
     schema = Config.model_json_schema(by_alias=True)
     sections = [name for name, field in Config.model_fields.items() if isinstance(field.default, BaseModel)]
-    assert len(sections) == 7
+    assert len(sections) == 9
     assert set(sections) < set(schema["properties"])

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from pipeline.config.sections import CnnConfig, MlpConfig, ResnetConfig
+from pipeline.config.model_sections import CnnConfig, MlpConfig, ResnetConfig
 from pipeline.errors import UserError
 from pipeline.models.registry import CUSTOM, MODELS, Architecture, build
 
