@@ -101,9 +101,10 @@ class TrainConfig(Section):
     compile: bool | Auto = Field(False, description="torch.compile; auto: measured, where training would take minutes")
     threads: Positive | Auto = Field("auto", description="CPU threads of torch; auto: measured once for a machine and a model")
     in_memory: bool | Auto = Field(
-        "auto", description="false: stream rows from disk; auto: stream what would take more than half of the free memory"
+        "auto", description="false: stream rows from disk; auto: stream what is larger than a quarter of the free memory"
     )
     keep_top: Positive = Field(1, description="best epochs whose weights stay on disk, below train/top/ if more than one")
+    sanity: bool = Field(True, description="short checks before training; false: train whatever they would say")
     checkpoint_every_s: float = Field(10.0, ge=0, description="seconds between two writes of a checkpoint; 0: after every step")
 
     @model_validator(mode="after")

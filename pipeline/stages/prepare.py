@@ -54,5 +54,5 @@ def run(config: Config, *, out: Path, tracker: Tracker) -> Outcome:
 
 def _write_array(path: Path, array: NDArray[Any]) -> None:
     buffer = io.BytesIO()
-    np.save(buffer, array, allow_pickle=False)
+    np.save(buffer, np.ascontiguousarray(array), allow_pickle=False)  # row by row, so that it can be streamed
     write_atomic(path, buffer.getvalue())

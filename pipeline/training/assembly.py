@@ -18,7 +18,7 @@ from pipeline.training.begin import begin
 from pipeline.training.initialization import initialize
 from pipeline.training.objective import Objective, objective_for
 from pipeline.training.randomness import kept_rng
-from pipeline.training.rows import Rows, open_rows
+from pipeline.training.rows import Rows, fit_into_memory, open_rows
 from pipeline.training.setup import autocast_type, choose_device, make_reproducible, wants_channels_last
 from pipeline.training.state import FitState
 from pipeline.training.step import StepOptions
@@ -66,17 +66,19 @@ def assemble(
     deployable = Deployable(net, task=schema.task, statistics=prepared.statistics).to(device)
     made = dict(choices or {})
     size = made.get("batch_size") or tuning.batch_size_for(section.batch_size, prepared.manifest.notes["rows"]["train"])
-    rows = open_rows(config, prepared, deployable, size, device)
+    in_memory = made.setdefault("in_memory", fit_into_memory(config, prepared))
+    rows = open_rows(config, prepared, deployable, size, device, in_memory=in_memory)
     objective = objective_for(schema, deployable, section.loss, class_counts=rows.class_counts, top_k=config.monitor.top_k)
     autocast = autocast_type(section.precision, device)
-    made |= {"channels_last": last, "autocast": str(autocast) if autocast else "float32", "in_memory": rows.in_memory}
+    made |= {"channels_last": last, "autocast": str(autocast) if autocast else "float32"}
     trial = _Trial(net, objective, rows, autocast, architecture, config.train.early_stopping.monitor)
     with kept_rng():
         if "batch_size" not in made:
             made |= fitting_sizes(trial.run, size, batch_size=section.batch_size, accumulate=section.accumulate)
         else:
             trial.run(made["batch_size"], made["accumulate"])
-        rows = rows if made["batch_size"] == size else open_rows(config, prepared, deployable, made["batch_size"], device)
+        if made["batch_size"] != size:
+            rows = open_rows(config, prepared, deployable, made["batch_size"], device, in_memory=in_memory)
         made |= _measured(config, prepared, architecture, source, trial, made)
     torch.set_num_threads(made["threads"]["threads"])
 

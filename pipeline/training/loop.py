@@ -47,9 +47,11 @@ def fit(
         learning_rate = work.train_epoch(started)
         numbers = {"epoch": state.epoch, "lr": learning_rate, **work.trained()}
         with state.evaluated():
-            for split, batches in (("val", validation), ("train_eval", measured)):
-                if batches is not None:
-                    numbers |= {f"{split}/{name}": value for name, value in measure(state.net, batches, objective).items()}
+            state.validated = outputs_of(state.net, validation)
+            scores = {"val": _measured(*state.validated, objective)}
+            if measured is not None:
+                scores["train_eval"] = measure(state.net, measured, objective)
+        numbers |= {f"{split}/{name}": value for split, found in scores.items() for name, value in found.items()}
         state.history.append({**numbers, "seconds": before + time.perf_counter() - started})
         state.schedule.after_epoch(state.history[-1], 1 / len(train))
         state.batch, state.done, state.so_far = 0, state.so_far, EpochSoFar()
@@ -116,7 +118,7 @@ class _Work:
     def trained(self) -> dict[str, float]:
         """Return the epoch's train numbers: of the outputs as training saw them, before each step changed the weights."""
         so_far, state = self.state.so_far, self.state
-        losses, norms = torch.stack(so_far.losses), torch.stack(so_far.norms)
+        losses, norms = so_far.per_batch()
         finite = torch.isfinite(losses) & torch.isfinite(norms)
         if not so_far.skipped:
             check_epoch(state, self.batches, self.seed, losses, norms, finite)
@@ -135,12 +137,21 @@ class _Work:
         return {f"train/{name}": value for name, value in numbers.items()}
 
 
-@torch.no_grad()
 def measure(net: nn.Module, batches: Batches, objective: Objective) -> dict[str, float]:
     """Return loss and metrics of rows in eval mode, over all of them at once."""
+    return _measured(*outputs_of(net, batches), objective)
+
+
+@torch.no_grad()
+def outputs_of(net: nn.Module, batches: Batches) -> tuple[Tensor, Tensor]:
+    """Return the outputs (rows, n) in eval mode and the targets (rows,)."""
     net.eval()
     pairs = [(net(inputs), targets) for inputs, targets in batches.in_order()]
-    outputs, targets = torch.cat([output for output, _ in pairs]), torch.cat([target for _, target in pairs])
+    return torch.cat([output for output, _ in pairs]), torch.cat([target for _, target in pairs])
+
+
+@torch.no_grad()
+def _measured(outputs: Tensor, targets: Tensor, objective: Objective) -> dict[str, float]:
     return {"loss": float(objective.loss(outputs, targets)), **objective.metrics(outputs, targets)}
 
 

@@ -21,7 +21,7 @@ from serving.schema import Schema
 
 VALIDATION_ROWS = 1024  # in one forward pass
 _SPLITS: tuple[Split, Split] = ("train", "validation")
-_SHARE_OF_MEMORY = 0.5  # more than that is streamed: a shuffled copy must fit beside the rows
+_SHARE_OF_MEMORY = 0.25  # more is streamed: raw, normalized and shuffled rows are in memory at a time
 
 
 @dataclass(frozen=True)
@@ -36,13 +36,13 @@ class Rows:
     validation: Batches
     class_counts: Tensor
     augmentation: Augmentation | None
-    in_memory: bool
 
 
-def open_rows(config: Config, prepared: Prepared, deployable: Deployable, batch_size: int, device: torch.device) -> Rows:
-    """Return the rows of a training; raise UserError for settings that do not fit them."""
+def open_rows(
+    config: Config, prepared: Prepared, deployable: Deployable, batch_size: int, device: torch.device, *, in_memory: bool
+) -> Rows:
+    """Return the rows of a training, held in memory or streamed; raise UserError for settings that do not fit them."""
     schema = prepared.schema
-    in_memory = _fits(config, prepared)
     splits = {split: _Split(prepared, split, deployable, device, in_memory=in_memory) for split in _SPLITS}
     train, targets = splits["train"], splits["train"].targets
     weights = _balancing(config, schema, targets, in_memory=in_memory)
@@ -55,7 +55,7 @@ def open_rows(config: Config, prepared: Prepared, deployable: Deployable, batch_
         batches = train.normalized(batch_size, weights)
     counts = np.bincount(targets, minlength=schema.outputs) if schema.task == "classification" else np.empty(0)
     plain, validation = (splits[split].normalized(VALIDATION_ROWS) for split in _SPLITS)
-    return Rows(batches, plain, validation, torch.from_numpy(counts), augmentation, in_memory)
+    return Rows(batches, plain, validation, torch.from_numpy(counts), augmentation)
 
 
 class _Split:
@@ -100,8 +100,8 @@ def _augmented(augmentation: Augmentation, deployable: Deployable) -> Change:
     return change
 
 
-def _fits(config: Config, prepared: Prepared) -> bool:
-    """Return whether rows are held in memory."""
+def fit_into_memory(config: Config, prepared: Prepared) -> bool:
+    """Return whether rows are held in memory: as configured, or where they take a small share of what is free."""
     if config.train.in_memory != "auto":
         return config.train.in_memory
     return sum(prepared.split_bytes(split) for split in _SPLITS) < _SHARE_OF_MEMORY * free_memory_bytes()

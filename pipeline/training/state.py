@@ -16,6 +16,7 @@ from pipeline.training.randomness import rng_state, set_rng_state
 from pipeline.training.schedules import Schedule
 
 _MOST_KEPT = 16_000_000  # outputs of an epoch that are kept for its metrics: 64 MB
+_PACKED_AT = 4096  # batches
 
 
 @dataclass
@@ -26,6 +27,7 @@ class EpochSoFar:
     targets: list[Tensor] = field(default_factory=list)  # each (batch,)
     losses: list[Tensor] = field(default_factory=list)  # each scalar
     norms: list[Tensor] = field(default_factory=list)  # each scalar: global L2 norm of the gradient before clipping
+    packed: list[Tensor] = field(default_factory=list)  # losses and norms of batches before those, each (2, batches)
     kept: int = 0  # numbers in `outputs`
     skipped: int = 0  # steps left out because they were not finite
     seconds: float = 0.0  # before an interruption
@@ -38,6 +40,20 @@ class EpochSoFar:
             self.outputs.append(output)
             self.targets.append(targets)
             self.kept += output.numel()
+        if len(self.losses) == _PACKED_AT:
+            self._pack()
+
+    def per_batch(self) -> tuple[Tensor, Tensor]:
+        """Return the loss and the gradient norm of each batch, both (batches,)."""
+        recent = [torch.stack([torch.stack(self.losses), torch.stack(self.norms)])] if self.losses else []
+        losses, norms = torch.cat([*self.packed, *recent], dim=1)
+        return losses, norms
+
+    def _pack(self) -> None:
+        """Join what many batches gave: a tensor takes half a kilobyte beside its numbers."""
+        self.packed.append(torch.stack([torch.stack(self.losses), torch.stack(self.norms)]))
+        self.losses, self.norms = [], []
+        self.outputs, self.targets = [torch.cat(self.outputs)], [torch.cat(self.targets)]
 
     def state_dict(self) -> dict[str, Any]:
         """Return tensors and numbers."""
@@ -49,8 +65,9 @@ class FitState:
     """Everything that hooks may look at.
 
     `epoch` counts from 1 and names the epoch in work, or the last one; `batch` says how many batches of it are done, 0 between
-    epochs; `step` counts batches over the whole fit; `stop` is the reason to end. `forward` is the network as training calls it,
-    perhaps compiled; `parts` is how many parts a step is computed in; `done` is what the last complete epoch gave.
+    epochs; `step` counts batches over the whole fit; `stop` is the reason to end. `forward` is the network as training calls
+    it, perhaps compiled; `parts` is how many parts a step is computed in; `done` is what the last complete epoch gave, and
+    `validated` the outputs and targets of its validation rows. Neither is in a checkpoint.
     """
 
     net: nn.Module
@@ -69,6 +86,7 @@ class FitState:
     history: list[dict[str, Any]] = field(default_factory=list)
     so_far: EpochSoFar = field(default_factory=EpochSoFar)
     done: EpochSoFar = field(default_factory=EpochSoFar)
+    validated: tuple[Tensor, Tensor] | None = None  # (rows, outputs), (rows,)
 
     def evaluated(self) -> AbstractContextManager[None]:
         """Return a context in which `net` has the weights that are validated, kept and served."""

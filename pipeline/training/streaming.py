@@ -5,7 +5,7 @@ rows = StreamedBatches(inputs, targets, 256, device=device, transform=deployable
 for inputs, targets in rows.shuffled(seed=0, epoch=1): ...
 
 In memory are about three windows (pipeline.training.windows): the one that is trained on, and the next one, as read and as
-shuffled. The file is read, not mapped: pages of a map count as memory of the process, and copying from them takes twice as long.
+shuffled. The file is read, not mapped: pages of a map count as the process's memory, and copying them takes twice as long.
 """
 
 import os

@@ -207,3 +207,28 @@ def test_the_journal_says_what_auto_chose(project: Project) -> None:
     assert choices["threads"]["threads"] >= 1
     assert choices["batch_size"] == 32
     assert list((project.folder / "data" / "tuning").glob("*.json"))
+
+
+def test_rows_can_be_streamed_from_disk_through_the_real_command(project: Project) -> None:
+    words = ["train.in_memory=false", "train.epochs=20", "train.lr=0.02"]
+    assert project.run("export", *words)[0] == 0
+    history = [json.loads(line) for line in (project.latest / "train" / "history.jsonl").read_text().splitlines()]
+    assert history[-1]["val/accuracy"] > 0.85
+    manifest = json.loads((project.latest / "train" / "manifest.json").read_text())
+    assert manifest["notes"]["choices"]["in_memory"] is False
+    code, _, errors = project.run("train", "train.in_memory=false", "train.sampling=balanced")
+    assert code == 2
+    assert errors == [
+        "train.sampling: balanced draws rows from all of the data, which is streamed here; use loss.class_weights"
+    ]
+
+
+def test_one_seed_gives_one_model_with_augmentation_and_balanced_sampling_too(project: Project) -> None:
+    words = ["data.source=digits", "model={name: cnn, channels: [4], hidden: 8}", "train.epochs=2", "train.sampling=balanced"]
+    words += ["augment.rotate_degrees=10", "augment.crop_padding=1", "augment.mixup_alpha=0.2", "augment.erase=0.5"]
+    digests = []
+    for name, seed in (("one", 0), ("two", 0), ("three", 1)):
+        assert project.run("train", f"name={name}", f"seed={seed}", *words)[0] == 0
+        digests.append(json.loads((project.latest / "train" / "manifest.json").read_text())["makes"]["best.pt"]["sha256"])
+    assert digests[0] == digests[1]
+    assert digests[0] != digests[2]

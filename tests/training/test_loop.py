@@ -61,6 +61,19 @@ def test_train_rows_can_be_measured_again_when_the_weights_stand_still() -> None
     assert line["train_eval/loss"] < line["train/loss"], "after the epoch, without dropout"
 
 
+@pytest.mark.parametrize("packed_at", [1, 3, 5, 13])
+def test_an_epoch_of_many_batches_is_packed_and_its_numbers_are_the_same(
+    packed_at: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = train(epochs=2)
+    monkeypatch.setattr("pipeline.training.state._PACKED_AT", packed_at)
+    found = train(epochs=2)
+    for line, other in zip(found.history, expected.history, strict=True):
+        assert {**line, "seconds": 0} == {**other, "seconds": 0}
+    assert len(found.done.losses) < packed_at
+    assert len(found.done.per_batch()[0]) == 13
+
+
 def test_one_seed_gives_bit_identical_weights_and_another_seed_others() -> None:
     first, again, other = (train(seed=seed).net.state_dict() for seed in (3, 3, 4))
     assert all(torch.equal(first[name], again[name]) for name in first)
