@@ -1,7 +1,6 @@
 """Makes artifacts: runs stages that are missing or out of date, skips the others, and says so in one line each."""
 
 import math
-import shutil
 import time
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -12,14 +11,14 @@ from typing import Any
 from pipeline.artifacts import Artifact, Model, Prepared
 from pipeline.choose import Choice, external_files
 from pipeline.code import code_digest
-from pipeline.config import Config, flatten
+from pipeline.config import Config, MlflowSettings, flatten
 from pipeline.errors import Interrupted, SlipwayError, UserError
 from pipeline.manifest import MANIFEST, Manifest, git_state, now, read_manifest, records_of, versions, write_manifest
 from pipeline.runs import Run, partial_folder, point_latest, wait_for
 from pipeline.stages import Outcome, Stage, stage_making
-from pipeline.tracking import Journal, Projection, Record, Tracker, read_journal
+from pipeline.tracking import Journal, Projection, Shared, Tracker, read_journal
 from pipeline.tracking.console import Console
-from pipeline.tracking.mlflow import MlflowProcess
+from pipeline.tracking.follower import followers
 from pipeline.tracking.tensorboard import TensorBoard
 from serving.files import sha256_of
 
@@ -62,13 +61,13 @@ class _Wanted:
 class Runner:
     """Makes what a stage needs, within one run; `run` None is for `prepare`, which belongs to no run."""
 
-    def __init__(self, config: Config, console: Console, choice: Choice | None, *, mlflow: bool) -> None:
-        """Work on the chosen run, tell `console` about it, and MLflow where there is a store for it."""
+    def __init__(self, config: Config, console: Console, choice: Choice | None, *, stores: MlflowSettings) -> None:
+        """Work on the chosen run, tell `console` about it, and the stores that `stores` names."""
         self._config, self._console = config, console
         self._run: Run | None = choice.run if choice else None
         self._pinned = choice.pinned if choice else False
         self._resume = choice.resume if choice else None
-        self._mlflow = MlflowProcess(self._run.journal) if self._run and mlflow else None
+        self._followers = followers(self._run.journal, stores, self._warn) if self._run else []
         self._made: dict[str, Artifact] = {}
 
     def make(self, kind: type[Artifact]) -> Artifact:
@@ -90,12 +89,12 @@ class Runner:
         return artifact
 
     def close(self) -> None:
-        """Let MLflow store the rest; a failure is one line, since the journal has everything."""
-        if self._mlflow is not None:
+        """Let the stores take the rest; a failure is one line, since the journal has everything."""
+        for follower in self._followers:
             try:
-                self._mlflow.close()
+                follower.close()
             except RuntimeError as error:
-                self._warn(f"MLflow lacks part of this run: {error}")
+                self._warn(f"{follower.name} lacks part of this run: {error}")
 
     def _find(self, stage: Stage, kind: type[Artifact], folder: Path, wanted: _Wanted) -> Artifact | None:
         if not (folder / MANIFEST).is_file():
@@ -185,12 +184,10 @@ class Runner:
         before = read_journal(self._run.journal, stage.name) if self._run is not None and resume else []
         if self._run is not None:
             projections.append(Journal(self._run.journal))  # first: it is the truth, and MLflow reads it
-            projections += [_tensorboard(out / "tensorboard", before)] if out else []
-        if self._mlflow is not None:
-            projections.append(_Shared(self._mlflow))
-        projections.append(_Shared(self._console))
-        steps = [record.step for record in before if record.kind == "metrics" and record.step is not None]
-        return Tracker(stage.name, projections, warn=self._warn, after_step=max(steps, default=None))
+            projections += [TensorBoard(out / "tensorboard", before)] if out else []
+        outliving: list[Projection] = [*self._followers, self._console]
+        projections += [Shared(projection) for projection in outliving]
+        return Tracker(stage.name, projections, warn=self._warn, before=before)
 
     def _wanted(self, stage: Stage, inputs: list[Artifact]) -> _Wanted:
         takes = {artifact.kind: artifact.digest for artifact in inputs}
@@ -222,26 +219,6 @@ class Runner:
         took = f"{seconds:.1f} s" if seconds is not None else ""
         self._console.close()
         self._console.line(f"{stage.name:<9}{took:>8}  {text}" + (f"  -> {folder}" if folder else ""))
-
-
-def _tensorboard(folder: Path, before: list[Record]) -> TensorBoard:
-    """Return TensorBoard's projection, made anew from the journal after an interruption: its own files lag behind."""
-    if before:
-        shutil.rmtree(folder, ignore_errors=True)
-    projection = TensorBoard(folder)
-    for record in before:
-        projection.show(record)
-    return projection
-
-
-class _Shared:
-    """A projection that outlives one stage's tracker."""
-
-    def __init__(self, projection: Projection) -> None:
-        self.name, self.show = projection.name, projection.show
-
-    def close(self) -> None:
-        """Leave the projection open."""
 
 
 def _minute(created: str) -> str:

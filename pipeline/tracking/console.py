@@ -1,18 +1,25 @@
-"""The terminal: a progress bar and the last numbers while a stage works, one line when it is done.
+"""The terminal: bars, the last numbers and the time left while a stage works, one line when it is done.
 
 Where the output is no terminal there are no bars: about ten plain lines for a training run, so that a log file stays short.
 """
 
 import time
+from collections.abc import Callable
+from datetime import timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from pipeline.tracking.journal import Record
+from pipeline.tracking.course import Course
+from pipeline.tracking.records import Record
 
 if TYPE_CHECKING:
-    from rich.progress import Progress, TaskID
+    from rich.console import RenderableType
+    from rich.live import Live
 
 _PLAIN_LINES = 10
+_PER_SECOND = 4  # a display that flickers cannot be read
+_BAR = 24  # characters
+_HEADLINE = ("train/loss", "val/loss", "val/accuracy", "val/rmse", "lr")
 
 
 class Console:
@@ -20,18 +27,19 @@ class Console:
 
     name = "console"
 
-    def __init__(self, *, terminal: bool, write: Any = print) -> None:
-        """Show bars on a terminal, plain lines elsewhere; `write` takes a line."""
-        self._terminal, self._write = terminal, write
-        self._progress: Progress | None = None
-        self._task: TaskID | None = None
-        self._total = 0
-        self._started = time.monotonic()
+    def __init__(
+        self, *, terminal: bool, write: Callable[[str], object] = print, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """Show bars on a terminal, plain lines elsewhere; `write` takes a line, `clock` gives seconds."""
+        self._terminal, self._write, self._clock = terminal, write, clock
+        self._live: Live | None = None
+        self._stage, self._now = "", ""
+        self._course: Course | None = None
 
     def line(self, text: str) -> None:
         """Print one line."""
-        if self._progress is not None:
-            self._progress.console.print(text, markup=False, highlight=False, soft_wrap=True)
+        if self._live is not None:
+            self._live.console.print(text, markup=False, highlight=False, soft_wrap=True)
         else:
             self._write(text)
 
@@ -43,45 +51,99 @@ class Console:
         elif name == "working_on":
             self._begin(record.stage, None, str(record.values["what"]))
         elif name == "work_started":
-            self._begin(record.stage, int(record.values["steps"]), "")
-        elif record.kind == "metrics" and record.step is not None and self._total:
-            self._advance(record)
+            self._begin(record.stage, Course(record.values, self._clock), "")
+        elif self._course is not None and name == "resumed":
+            self._course.resumed(record.values)
+        elif self._course is not None and record.kind == "metrics" and record.step is not None:
+            self._epoch(self._course, record)
+
+    def advance(self, done: int, total: int, shown: dict[str, float]) -> None:
+        """Show how many batches of the epoch are done."""
+        if self._course is not None:
+            self._course.advanced(done, total, shown)
 
     def close(self) -> None:
-        """Remove the bar."""
-        if self._progress is not None:
-            self._progress.stop()
-        self._progress, self._task, self._total = None, None, 0
+        """Remove the bars."""
+        if self._live is not None:
+            self._live.stop()
+        self._live, self._course = None, None
 
     def __enter__(self) -> Self:
         """Return the console."""
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        """Remove the bar, however the work ended."""
+        """Remove the bars, however the work ended."""
         self.close()
 
-    def _begin(self, stage: str, steps: int | None, now: str) -> None:
+    def _begin(self, stage: str, course: Course | None, now: str) -> None:
         self.close()
-        self._total, self._started = steps or 0, time.monotonic()
+        self._stage, self._course, self._now = stage, course, now
         if self._terminal:
-            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+            from rich.live import Live
 
-            length = () if steps is None else (MofNCompleteColumn(), TimeRemainingColumn())
-            columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), *length, TextColumn("{task.fields[now]}"))
-            self._progress = Progress(*columns, transient=True)
-            self._task = self._progress.add_task(f"{stage:<8}", total=steps, now=now)
-            self._progress.start()
+            self._live = Live(get_renderable=self._render, refresh_per_second=_PER_SECOND, transient=True)
+            self._live.start()
 
-    def _advance(self, record: Record) -> None:
-        shown = "  ".join(f"{name} {value:.4g}" for name, value in _headline(record.values).items() if value is not None)
-        step = record.step or 0
-        if self._progress is not None and self._task is not None:
-            self._progress.update(self._task, completed=step, now=shown)
-        elif step == 1 or step % max(1, self._total // _PLAIN_LINES) == 0:
-            self._write(f"{record.stage:<8} epoch {step}/{self._total}  {shown}  [{time.monotonic() - self._started:.1f} s]")
+    def _epoch(self, course: Course, record: Record) -> None:
+        before = course.epoch
+        course.finished_epoch(record)
+        if self._terminal or course.epoch == before:  # a second record of the same epoch
+            return
+        if course.epoch == 1 or course.epoch % max(1, course.epochs // _PLAIN_LINES) == 0:
+            shown = [_numbers(course), _best(course), _speed(course), f"[{course.elapsed_s:.1f} s]"]
+            self._write(f"{self._stage:<8} epoch {course.epoch}/{course.epochs}  {'  '.join(part for part in shown if part)}")
+
+    def _render(self) -> "RenderableType":
+        """Draw what is known now; called by the display's own clock."""
+        from rich.console import Group
+        from rich.progress_bar import ProgressBar
+        from rich.table import Table
+        from rich.text import Text
+
+        def text(words: str) -> Text:
+            return Text(words, no_wrap=True, overflow="ellipsis")
+
+        course = self._course
+        bars = Table.grid(padding=(0, 1))
+        if course is None:
+            bars.add_row(text(f"{self._stage:<8}"), ProgressBar(total=None, pulse=True, width=_BAR), text(self._now))
+            return bars
+        speed = "  ".join(part for part in (_left(course), _speed(course)) if part)
+        bars.add_row(
+            text(f"{self._stage:<8}"),
+            ProgressBar(total=course.epochs, completed=course.position, width=_BAR),
+            text(f"{course.epoch}/{course.epochs} epochs"),
+            text(speed),
+        )
+        if course.batches:
+            bars.add_row(
+                text("  epoch"),
+                ProgressBar(total=course.batches, completed=course.batch, width=_BAR),
+                text(f"{course.batch}/{course.batches} batches"),
+                text(_joined(course.step_shown)),
+            )
+        return Group(bars, text(f"{'':<9}{_numbers(course)}"), text(f"{'':<9}{_best(course)}"))
 
 
-def _headline(values: dict[str, Any]) -> dict[str, Any]:
-    names = ("train/loss", "val/loss", "val/accuracy", "val/rmse", "lr")
-    return {name: values[name] for name in names if name in values}
+def _numbers(course: Course) -> str:
+    names = dict.fromkeys([*_HEADLINE, course.monitor])
+    return _joined({name: course.shown[name] for name in names if name in course.shown})
+
+
+def _joined(numbers: dict[str, Any]) -> str:
+    return "  ".join(f"{name} {value:.4g}" for name, value in numbers.items() if value is not None)
+
+
+def _best(course: Course) -> str:
+    return f"best {course.monitor} {course.best[0]:.4g} at epoch {course.best[1]}" if course.best else ""
+
+
+def _speed(course: Course) -> str:
+    rate = course.rows_per_s()
+    return f"{rate:,.0f} rows/s" if rate is not None else ""
+
+
+def _left(course: Course) -> str:
+    left_s = course.left_s()
+    return f"{timedelta(seconds=round(left_s))} left" if left_s is not None else ""

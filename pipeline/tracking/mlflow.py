@@ -1,36 +1,34 @@
-"""MLflow: one MLflow run for each of our runs, with params, metrics, files and a tag for each finished stage.
+"""MLflow: one MLflow run for each of our runs, with params, metrics, images, files and a tag for each finished stage.
 
-The only file that imports mlflow, and only in a process of its own: `MlflowProcess` starts `python -m pipeline sync --follow`,
-which reads the journal while the work goes on. Its import, a store's first migrations or a dead server cost the work nothing,
-and what it could not store, `python -m pipeline sync` stores later: the MLflow run remembers how many lines it has.
+The only file that imports mlflow, and only in a process of its own (`pipeline.tracking.follower`). The MLflow run remembers how
+many lines of the journal it has, so the memory is gone when the store is, and the next attempt begins with the first line.
 """
 
 import fcntl
 import logging
 import os
 import re
-import select
-import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
-
-import msgspec
+from typing import TYPE_CHECKING, Any
 
 from pipeline.config import MlflowSettings
-from pipeline.tracking.journal import Record
+from pipeline.tracking.follower import store_lock
+from pipeline.tracking.journal import follow_journal
+from pipeline.tracking.records import HPARAM, Record, stage_file
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
+
 RUN_TAG, LINES_TAG = "slipway.run", "slipway.journal_lines"
 _LEFT_OUT_SUFFIX, _LEFT_OUT_FOLDER = ".npy", "tensorboard"  # rows may be large; the UI cannot show event files
 _NOT_IN_A_NAME = re.compile(r"[^\w.\- /:]")  # what MLflow forbids in the name of a parameter
+_NOT_IN_A_KEY = re.compile(r"[^a-zA-Z0-9_\-./ ]")  # of an image
 _MOST_AT_ONCE = 1000  # metrics in one call, MLflow's own limit
-_PATIENCE_S = 60.0
 _ENVIRONMENT = {
     # No usage data, no pickles, no minutes of waiting for a dead server.
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -41,66 +39,26 @@ _ENVIRONMENT = {
 }
 
 
-class MlflowProcess:
-    """A projection that lets another process read the journal; it needs no record itself."""
+def project(journal: Path, settings: MlflowSettings, finished: Callable[[], bool] | None = None) -> int:
+    """Store what the MLflow run of this journal lacks; return the number of journal lines stored.
 
-    name = "MLflow"
-
-    def __init__(self, journal: Path) -> None:
-        """Name the journal; the process starts with the first record."""
-        self._journal = journal
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def show(self, record: Record) -> None:  # noqa: ARG002  # the process reads the record from the journal
-        """Start the process."""
-        if self._process is None:
-            command = [sys.executable, "-m", "pipeline", "sync", "--run", str(self._journal.parent), "--follow"]
-            # A session of its own: Ctrl-C stops the work, and this process then stores what the work wrote last.
-            self._process = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True
-            )
-
-    def close(self) -> None:
-        """Let the process store the rest; raise RuntimeError with its last line when it fails or takes too long."""
-        if self._process is None:
-            return
-        try:
-            _, errors = self._process.communicate(timeout=_PATIENCE_S)
-        except subprocess.TimeoutExpired as error:
-            self._process.kill()
-            self._process.communicate()
-            raise RuntimeError(
-                f"no answer from the store in {_PATIENCE_S:.0f} s; `python -m pipeline sync` tries again"
-            ) from error
-        if self._process.returncode:
-            last = (errors.decode(errors="replace").strip().splitlines() or ["it ended without a word"])[-1]
-            raise RuntimeError(f"{last}; `python -m pipeline sync` tries again")
-
-
-def stdin_closed() -> bool:
-    """Wait up to half a second, and return whether the starting process has closed our standard input, or died."""
-    ready, _, _ = select.select([sys.stdin], [], [], 0.5)
-    return bool(ready) and not os.read(sys.stdin.fileno(), 1)
-
-
-def project(journal: Path, settings: MlflowSettings, finished: Callable[[], bool] = lambda: True) -> int:
-    """Store what the MLflow run of this journal lacks, until `finished()`; return the number of journal lines stored."""
+    finished: follow the journal until this is true; without it, take what is there, unless a running command follows it.
+    Raises RuntimeError when the store was deleted meanwhile, and whatever MLflow raises.
+    """
     _prepare_process()
-    client, run_id, known = _open(settings, journal.parent.name)
-    stored = 0
-    with journal.open("rb") as file:
-        position = _skip(file, known)
-        while True:
-            last = finished()
-            lines = _complete_lines(file)
-            if lines:
-                records = [msgspec.json.decode(line, type=Record) for line in lines]
-                _store(client, run_id, records)
-                position += len(lines)
-                stored += len(lines)
-                client.set_tag(run_id, LINES_TAG, str(position))
-            if last and not lines:
-                return stored
+    with store_lock(journal, "mlflow", wait=finished is not None) as ours:
+        if not ours:
+            return 0
+        client, run_id, known = _open(settings, journal.parent.name)
+        store, stored, images = _identity(settings), 0, _Images(client, run_id, journal.parent)
+        for records in follow_journal(journal, known, finished or (lambda: True)):
+            _store(client, run_id, records, images)
+            stored += len(records)
+            client.set_tag(run_id, LINES_TAG, str(known + stored))
+            # An open SQLite file takes everything after it was deleted, and nobody will ever read it.
+            if _identity(settings) != store:
+                raise RuntimeError(f"{settings.tracking_uri} was deleted or replaced while the work went on")
+        return stored
 
 
 def ui_command(settings: MlflowSettings) -> tuple[str, list[str], dict[str, str]]:
@@ -136,14 +94,28 @@ def _open(settings: MlflowSettings, run_name: str) -> tuple["MlflowClient", str,
     return client, client.create_run(experiment_id, run_name=run_name, tags={RUN_TAG: run_name}).info.run_id, 0
 
 
+def _identity(settings: MlflowSettings) -> tuple[int, int] | None:
+    """Return what tells a SQLite file from another one of the same name; None when it is gone, or no file at all."""
+    database = _database(settings)
+    if database is None or not database.exists():
+        return None
+    status = database.stat()
+    return status.st_dev, status.st_ino
+
+
+def _database(settings: MlflowSettings) -> Path | None:
+    uri = str(settings.tracking_uri)
+    return Path(uri.removeprefix("sqlite:///")) if uri.startswith("sqlite:///") else None
+
+
 @contextmanager
 def _alone(settings: MlflowSettings) -> Iterator[None]:
     """Keep two first uses of a new SQLite store apart: both would run its migrations, and one would fail."""
-    uri = str(settings.tracking_uri)
-    if not uri.startswith("sqlite:///"):
+    database = _database(settings)
+    if database is None:
         yield
         return
-    with Path(uri.removeprefix("sqlite:///") + ".lock").open("a") as lock:
+    with database.with_name(f"{database.name}.lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
@@ -159,31 +131,76 @@ def _experiment(client: "MlflowClient", settings: MlflowSettings) -> str:
     return client.create_experiment(settings.experiment, location, tags={"mlflow.experimentKind": "custom_model_development"})
 
 
-def _store(client: "MlflowClient", run_id: str, records: Sequence[Record]) -> None:
-    from mlflow.entities import Metric, Param
+def _store(client: "MlflowClient", run_id: str, records: Sequence[Record], images: "_Images") -> None:
+    from mlflow.entities import Metric
 
-    metrics = [
-        Metric(name, value, int(datetime.fromisoformat(record.time).timestamp() * 1000), record.step or 0)
-        for record in records
-        if record.kind == "metrics"
-        for name, value in record.values.items()
-        if value is not None
-    ]
-    for start in range(0, len(metrics), _MOST_AT_ONCE):
-        client.log_batch(run_id, metrics=metrics[start : start + _MOST_AT_ONCE])
+    # A point has the time of its record: the store then knows one that it has already, if an attempt was cut off.
+    points = [Metric(name, value, _time_ms(record), step) for record in records for name, value, step in _points(record)]
+    for start in range(0, len(points), _MOST_AT_ONCE):
+        client.log_batch(run_id, metrics=points[start : start + _MOST_AT_ONCE])
     for record in records:
         if record.kind == "params":
-            # A param cannot change in MLflow; a stage that is run again with other values leaves its mark in the journal.
-            known = client.get_run(run_id).data.params
-            named = {_NOT_IN_A_NAME.sub("_", name): value for name, value in record.values.items()}
-            params = [Param(name, str(value)) for name, value in named.items() if name not in known]
-            client.log_batch(run_id, params=params)
+            _store_params(client, run_id, record.values)
+        elif record.kind == "hparams":
+            _store_params(client, run_id, record.values["params"])
+        elif record.kind == "images":
+            images.store(record)
+        elif record.kind == "text":
+            for tag, markdown in record.values.items():
+                client.log_text(run_id, markdown, f"{record.stage}/{_NOT_IN_A_KEY.sub('_', tag)}.md")
         elif record.kind == "files":
             _store_folder(client, run_id, Path(record.values["folder"]), record.stage)
             client.set_tag(run_id, "stage", record.stage)
             client.set_tag(run_id, f"stage.{record.stage}", "done")
         elif record.kind == "event":
             _store_status(client, run_id, record)
+
+
+def _points(record: Record) -> Iterator[tuple[str, float, int]]:
+    """Yield (name, number, step) for every finite number that is a metric for MLflow."""
+    found: list[tuple[str, float | None, int]] = []
+    if record.kind == "metrics":
+        found = [(name, value, record.step or 0) for name, value in record.values.items()]
+    elif record.kind == "hparams":
+        found = [(HPARAM + name, value, 0) for name, value in record.values["metrics"].items()]
+    elif record.kind == "series":
+        for name, (steps, values) in record.values.items():
+            found += [(name, value, step) for step, value in zip(steps, values, strict=True)]
+    yield from ((name, value, step) for name, value, step in found if value is not None)
+
+
+def _time_ms(record: Record) -> int:
+    return int(datetime.fromisoformat(record.time).timestamp() * 1000)
+
+
+def _store_params(client: "MlflowClient", run_id: str, values: dict[str, Any]) -> None:
+    """Store the params that are new: in MLflow a param cannot change; the journal and the manifest have later values."""
+    from mlflow.entities import Param
+
+    known = client.get_run(run_id).data.params
+    named = {_NOT_IN_A_NAME.sub("_", name): value for name, value in values.items()}
+    client.log_batch(run_id, params=[Param(name, str(value)) for name, value in named.items() if name not in known])
+
+
+class _Images:
+    """Pictures in MLflow's own form, which the UI shows with a slider over steps."""
+
+    def __init__(self, client: "MlflowClient", run_id: str, run: Path) -> None:
+        self._client, self._run_id, self._run = client, run_id, run
+        self._stored: list[str] | None = None  # names of files, read when the first picture comes
+
+    def store(self, record: Record) -> None:
+        """Store the pictures of a record that are still there, and that an attempt that was cut off has not stored."""
+        import mlflow
+
+        if self._stored is None:
+            self._stored = [file.path for file in self._client.list_artifacts(self._run_id, "images")]
+        for tag, name in record.values.items():
+            key, path, time_ms = _NOT_IN_A_KEY.sub("_", tag), stage_file(self._run, record.stage, name), _time_ms(record)
+            begin = f"images/{key.replace('/', '~')}+step+{record.step or 0}+timestamp+{time_ms}+"  # as log_image names it
+            if path is not None and not any(stored.startswith(begin) for stored in self._stored):
+                image = mlflow.Image(str(path))
+                self._client.log_image(self._run_id, image, key=key, step=record.step, timestamp=time_ms)
 
 
 def _store_status(client: "MlflowClient", run_id: str, record: Record) -> None:
@@ -200,21 +217,3 @@ def _store_folder(client: "MlflowClient", run_id: str, folder: Path, stage: str)
         name = path.relative_to(folder)
         if path.is_file() and name.suffix != _LEFT_OUT_SUFFIX and name.parts[0] != _LEFT_OUT_FOLDER:
             client.log_artifact(run_id, str(path), Path(stage, name.parent).as_posix())
-
-
-def _skip(file: IO[bytes], lines: int) -> int:
-    for _ in range(lines):
-        file.readline()
-    return lines
-
-
-def _complete_lines(file: IO[bytes]) -> list[bytes]:
-    """Return the lines that are there, leaving one that is still being written for the next time."""
-    lines: list[bytes] = []
-    while True:
-        start = file.tell()
-        line = file.readline()
-        if not line.endswith(b"\n"):
-            file.seek(start)
-            return lines
-        lines.append(line)

@@ -3,11 +3,9 @@
 import json
 from pathlib import Path
 
-import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from pipeline.tracking import Journal, Record, Tracker
-from pipeline.tracking.console import Console
 from pipeline.tracking.tensorboard import TensorBoard
 
 
@@ -74,26 +72,3 @@ def test_a_stage_without_metrics_makes_no_tensorboard_folder(tmp_path: Path) -> 
     tracker.event("split", train=3)
     tracker.close()
     assert not (tmp_path / "tensorboard").exists()
-
-
-@pytest.mark.parametrize(("epochs", "most"), [(5, 5), (60, 11), (1000, 11)])
-def test_a_log_file_gets_about_ten_lines_for_a_training_run(epochs: int, most: int) -> None:
-    lines: list[str] = []
-    tracker = Tracker("train", [Console(terminal=False, write=lines.append)])
-    tracker.event("work_started", steps=epochs)
-    for epoch in range(1, epochs + 1):
-        tracker.metrics({"train/loss": 1.0, "val/loss": 1.0, "train/f1": 0.3}, step=epoch)
-    assert 2 <= len(lines) <= most
-    assert lines[0].startswith(f"train    epoch 1/{epochs}  train/loss 1  val/loss 1  [")
-
-
-def test_a_terminal_gets_a_bar_that_leaves_nothing_behind(capsys: pytest.CaptureFixture[str]) -> None:
-    with Console(terminal=True) as console:
-        tracker = Tracker("train", [console])
-        tracker.event("work_started", steps=2)
-        tracker.metrics({"val/loss": 1.0}, step=1)
-        console.line("in between")
-    console.line("after")
-    out = capsys.readouterr().out
-    assert "in between" in out
-    assert out.rstrip().endswith("after")

@@ -2,49 +2,17 @@
 
 import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
+from PIL import Image
 
 from pipeline.config import MlflowSettings
-from pipeline.tracking import Journal, Tracker
+from pipeline.tracking import Histogram, Journal, Tracker
 from pipeline.tracking.mlflow import project
 from tests.conftest import Project
+from tests.tracking.conftest import only_run, settings_for
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")  # of mlflow's own imports
-
-
-@pytest.fixture(scope="session")
-def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store whose migrations, which take seconds, have run."""
-    folder = tmp_path_factory.mktemp("store")
-    client_of(folder / "mlflow.db").search_experiments()
-    return folder / "mlflow.db"
-
-
-def client_of(database: Path) -> Any:
-    from mlflow import MlflowClient
-
-    return MlflowClient(tracking_uri=f"sqlite:///{database}")
-
-
-def settings_for(database: Path) -> MlflowSettings:
-    return MlflowSettings(
-        tracking_uri=f"sqlite:///{database}", experiment="slipway", artifact_location=str(database.parent / "files")
-    )
-
-
-@pytest.fixture
-def settings(empty_store: Path, tmp_path: Path) -> MlflowSettings:
-    shutil.copy(empty_store, tmp_path / "mlflow.db")
-    return settings_for(tmp_path / "mlflow.db")
-
-
-def only_run(settings: MlflowSettings) -> Any:
-    client = client_of(Path(str(settings.tracking_uri).removeprefix("sqlite:///")))
-    (experiment,) = (found for found in client.search_experiments() if found.name == settings.experiment)
-    (run,) = client.search_runs([experiment.experiment_id])
-    return client, run
 
 
 def write_epochs(journal: Path, first: int, last: int) -> None:
@@ -96,6 +64,29 @@ def test_params_files_tags_and_status_follow_the_stages(settings: MlflowSettings
     tracker.close()
     project(journal, settings)
     assert only_run(settings)[1].info.status == "FAILED"
+
+
+def test_series_texts_pictures_and_results_are_stored_as_mlflow_has_them(settings: MlflowSettings, tmp_path: Path) -> None:
+    run_folder = tmp_path / "runs" / "some-run"
+    (run_folder / "train.partial").mkdir(parents=True)
+    Image.new("RGBA", (8, 4), "red").save(run_folder / "train.partial" / "red.png")
+    tracker = Tracker("train", [Journal(run_folder / "journal.jsonl")])
+    tracker.series({"steps/loss": ([10, 11, 12], [0.5, float("nan"), 0.25])}, step=1)
+    tracker.images({"val: worst": "red.png", "gone": "gone.png"}, step=3)
+    tracker.text({"notes": "# Notes"})
+    tracker.hparams({"lr": 0.1}, {"val/loss": 0.125})
+    tracker.histograms({"weights": Histogram(0.0, 2.0, 3, 3.0, 5.0, [1.0, 2.0], [1, 2])}, step=1)  # MLflow has no such kind
+    tracker.close()
+    assert project(run_folder / "journal.jsonl", settings) == 5
+    client, run = only_run(settings)
+    points = client.get_metric_history(run.info.run_id, "steps/loss")
+    assert [(point.step, point.value) for point in points] == [(10, 0.5), (12, 0.25)]
+    assert run.data.metrics == {"steps/loss": 0.25, "hparam/val/loss": 0.125}
+    assert run.data.params == {"lr": "0.1"}
+    pictures = [file.path for file in client.list_artifacts(run.info.run_id, "images")]
+    assert {name.split("+timestamp+")[0] for name in pictures} == {"images/val_ worst+step+3"}
+    assert sorted(Path(name).suffix for name in pictures) == [".png", ".webp"], "in full, and small for the slider"
+    assert [file.path for file in client.list_artifacts(run.info.run_id, "train")] == ["train/notes.md"]
 
 
 def test_a_half_written_line_waits_for_its_other_half(settings: MlflowSettings, tmp_path: Path) -> None:
