@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -122,11 +123,14 @@ class _Trial:
         part = -(-len(inputs) // parts)
         inputs, targets = inputs[:part], targets[:part]
         net = copy.deepcopy(self.net).train()
-        forward: Callable[[Tensor], Tensor] = torch.compile(net, dynamic=False) if compiled else net
+
+        @cache
+        def forward() -> Callable[[Tensor], Tensor]:
+            return torch.compile(net, dynamic=False) if compiled else net  # the compiler's import takes seconds
 
         def step() -> None:
             with torch.autocast(inputs.device.type, dtype=self.autocast, enabled=self.autocast is not None):
-                outputs = forward(inputs)
+                outputs = forward()(inputs)
             self.objective.loss(outputs.float(), targets).backward()
 
         return step

@@ -1,5 +1,6 @@
 """Which epoch is best, and when waiting for a better one has no end."""
 
+import difflib
 import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
@@ -17,8 +18,10 @@ Mode = Literal["auto", "min", "max"]
 def monitored(epoch: Mapping[str, Any], monitor: str) -> float:
     """Return the watched number of an epoch; raise UserError when there is none of that name."""
     if monitor not in epoch:
-        known = ", ".join(name for name in epoch if "/" in name)
-        raise UserError(f"train.early_stopping.monitor: no metric is called {monitor!r}; there are: {known}")
+        known = [name for name in epoch if "/" in name]
+        close = difflib.get_close_matches(monitor, known, n=1)
+        hint = f"did you mean {close[0]!r}? there are" if close else "there are"
+        raise UserError(f"train.early_stopping.monitor: no metric is called {monitor!r}; {hint}: {', '.join(known)}")
     return float(epoch[monitor])
 
 

@@ -26,7 +26,7 @@ def classification_loss(config: LossConfig, schema: Schema, counts: Tensor) -> L
         return _focal(config.focal_gamma, weights, smoothing)
     if weights is None:
         if not smoothing:
-            return functional.cross_entropy  # type: ignore[return-value]  # has further arguments
+            return functional.cross_entropy
         return lambda logits, targets: functional.cross_entropy(logits, targets, label_smoothing=smoothing)
     return lambda logits, targets: functional.cross_entropy(
         logits, targets, weight=weights.to(logits.device), reduction="none", label_smoothing=smoothing
@@ -39,7 +39,8 @@ def regression_loss(config: LossConfig, schema: Schema) -> Loss:
     for key, off in (("label_smoothing", 0.0), ("class_weights", "none")):
         if getattr(config, key) != off:
             raise UserError(f"train.loss.{key}: is for classes, and target {schema.target!r} has values; leave it {off}")
-    return {"mae": functional.l1_loss, "huber": functional.huber_loss}.get(config.name, functional.mse_loss)
+    losses: dict[str, Loss] = {"mae": functional.l1_loss, "huber": functional.huber_loss}
+    return losses.get(config.name, functional.mse_loss)
 
 
 def _focal(gamma: float, weights: Tensor | None, smoothing: float) -> Loss:

@@ -9,10 +9,15 @@ fall, too large ones make it explode.
 """
 
 import copy
+import itertools
 import math
+from collections.abc import Generator, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
 
 from pipeline.config.train_sections import TrainConfig
 from pipeline.training.assembly import Assembly
@@ -26,6 +31,7 @@ _KEPT = 0.9  # share of the moving average that a step keeps
 _DIVERGED = 4.0  # times the lowest loss so far
 _SETTLED = 10  # first steps that the average needs to mean something
 _FALLEN = 0.02  # share of the loss at the start: a smaller fall is noise
+_WINDOW = 21  # steps over which a slope is measured, about a factor of ten: batches differ more than two steps do
 
 
 @dataclass(frozen=True)
@@ -52,27 +58,27 @@ def lr_range(parts: Assembly, config: TrainConfig, *, seed: int) -> LrRange:
     with kept_rng():
         state = begin(copy.deepcopy(parts.state.net), config, parts=parts.state.parts, autocast=parts.options.autocast)
         state.average = None
-        rates, losses, smooth = _rise(parts, state, seed)
+        with closing(_endless(parts, seed)) as batches:
+            rates, losses, smooth = _rise(parts, state, batches)
     steepest, lowest = _marks(rates, smooth)
     return LrRange(rates, losses, smooth, steepest, lowest / 10 if lowest else None)
 
 
-def _rise(parts: Assembly, state: FitState, seed: int) -> tuple[list[float], list[float], list[float]]:
+def _rise(
+    parts: Assembly, state: FitState, batches: Iterator[tuple[Tensor, Tensor]]
+) -> tuple[list[float], list[float], list[float]]:
     """Train with rising rates; return rates, losses and their moving average, each (steps,)."""
     step = Step(state, parts.objective.loss, parts.options)
-    rates, losses, smooth = [], [], []
-    average, best, batches = 0.0, math.inf, iter(())
+    rates: list[float] = []
+    losses: list[float] = []
+    smooth: list[float] = []
+    average, best = 0.0, math.inf
     state.net.train()
     for index in range(STEPS):
         rate = LOWEST * (HIGHEST / LOWEST) ** (index / (STEPS - 1))
         for group in state.optimizer.param_groups:
             group["lr"] = rate
-        batch = next(batches, None)
-        if batch is None:  # the next epoch
-            state.epoch += 1
-            batches = iter(parts.rows.train.shuffled(seed=seed, epoch=state.epoch))
-            batch = next(batches)
-        loss = step.gradients(*batch)[1].item()
+        loss = step.gradients(*next(batches))[1].item()
         if not math.isfinite(loss):
             break
         average = _KEPT * average + (1 - _KEPT) * loss
@@ -86,13 +92,26 @@ def _rise(parts: Assembly, state: FitState, seed: int) -> tuple[list[float], lis
     return rates, losses, smooth
 
 
+def _endless(parts: Assembly, seed: int) -> Generator[tuple[Tensor, Tensor]]:
+    """Yield the batches of one epoch after the other."""
+    for epoch in itertools.count(1):
+        yield from parts.rows.train.shuffled(seed=seed, epoch=epoch)
+
+
 def _marks(rates: list[float], smooth: list[float]) -> tuple[float | None, float | None]:
     """Return the rates at the steepest descent and at the lowest loss."""
     if len(smooth) <= _SETTLED + 1:
         return None, None
-    values = np.array(smooth[_SETTLED:])
+    values, places = np.array(smooth[_SETTLED:]), np.log10(rates[_SETTLED:])
     lowest = int(values.argmin())
-    if lowest < 2 or values[lowest] > values[0] * (1 - _FALLEN):
+    if values[lowest] > values[0] * (1 - _FALLEN):
         return None, None
-    slopes = np.gradient(values[: lowest + 1], np.log10(rates[_SETTLED : _SETTLED + lowest + 1]))
-    return rates[_SETTLED + int(slopes.argmin())], rates[_SETTLED + lowest]
+    slopes = [_slope(values, places, middle) for middle in range(lowest + 1)]
+    return rates[_SETTLED + int(np.argmin(slopes))], rates[_SETTLED + lowest]
+
+
+def _slope(values: NDArray[np.float64], places: NDArray[np.float64], middle: int) -> float:
+    """Return the slope of a straight line through the values around one; fewer at both ends."""
+    around = slice(max(0, middle - _WINDOW // 2), middle + _WINDOW // 2 + 1)
+    far = places[around] - places[around].mean()
+    return float((far * values[around]).sum() / (far * far).sum())

@@ -32,7 +32,7 @@ class Step:
     def __init__(self, state: FitState, loss: Loss, options: StepOptions) -> None:
         """Work on the network and the optimizer of `state`."""
         self._state, self._loss, self._options = state, loss, options
-        self._forward = state.forward or state.net
+        self._forward = state.forward if state.forward is not None else state.net
         self._update = Update(state.optimizer)
         self._device = state.flat.weights.device.type
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -232,3 +233,12 @@ def test_one_seed_gives_one_model_with_augmentation_and_balanced_sampling_too(pr
         digests.append(json.loads((project.latest / "train" / "manifest.json").read_text())["makes"]["best.pt"]["sha256"])
     assert digests[0] == digests[1]
     assert digests[0] != digests[2]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler on a CPU")
+def test_a_compiled_training_learns_what_the_plain_one_does(iris: Prepared) -> None:
+    words = ["train.epochs=3", "train.lr=0.02"]
+    plain, compiled = (trained(assemble(config(*words, f"train.compile={choice}"), iris)) for choice in ("false", "true"))
+    assert compiled.choices["compile"]["compile"] is True
+    assert torch.allclose(plain.state.flat.weights, compiled.state.flat.weights, atol=1e-3)
