@@ -13,7 +13,7 @@ PIP_ARGS ?=
 PY := .venv/bin/python
 STAGE = $(PY) -m pipeline $@ --config $(CONFIG) --run $(RUN) $(SET)
 
-.PHONY: help setup prepare train evaluate export serve all config resume-check sync mlflow tensorboard test check format bench bench-training image lock clean
+.PHONY: help setup prepare train evaluate export serve all config sanity lr-find resume-check sync mlflow tensorboard test test-slow check format bench bench-streaming bench-training image lock clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -46,6 +46,12 @@ all: train evaluate export  ## everything up to a proven bundle
 config: .venv/.train  ## print the resolved configuration
 	@$(PY) -m pipeline config --config $(CONFIG) $(SET)
 
+sanity: .venv/.train  ## check rows, model and loss before training, in seconds
+	@$(PY) -m pipeline sanity --config $(CONFIG) $(SET)
+
+lr-find: .venv/.train  ## find a learning rate by a short range test, with a picture
+	@$(PY) -m pipeline lr-find --config $(CONFIG) $(SET)
+
 resume-check: .venv/.train  ## prove that a training killed at random moments and resumed loses nothing
 	@$(PY) -m pipeline resume-check --config $(CONFIG) $(SET)
 
@@ -56,10 +62,13 @@ mlflow: .venv/.train  ## open the MLflow UI
 	@$(PY) -m pipeline mlflow
 
 tensorboard: .venv/.train  ## open TensorBoard on all runs
-	@.venv/bin/tensorboard --logdir runs
+	@$(PY) -m pipeline tensorboard
 
 test: .venv/.dev  ## run the tests
 	@$(PY) -m pytest
+
+test-slow: .venv/.dev  ## run the tests that take minutes: training killed 22 times
+	@$(PY) -m pytest -m slow
 
 check: .venv/.dev  ## lint, types and the laws of imports
 	@.venv/bin/ruff format --check .
@@ -73,6 +82,9 @@ format: .venv/.dev  ## format the code and mend what ruff can
 
 bench: .venv/.dev  ## measure the accuracy of the shipped configs
 	@$(PY) -m benchmarks.accuracy
+
+bench-streaming: .venv/.train  ## measure training on 5 GB of rows streamed from disk
+	@$(PY) -m benchmarks.streaming
 
 bench-training: .venv/.bench  ## measure the training loop beside a bare loop, a DataLoader loop, Lightning and skorch
 	@$(PY) -m benchmarks.training

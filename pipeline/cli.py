@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from pipeline.config import Config, MlflowSettings, base_yaml, load, load_section, resolved_yaml
 from pipeline.errors import SlipwayError, UserError
 from pipeline.stages import STAGES, Stage, stage_named
-from serving.errors import ServingError, first_line
+from serving.errors import ServingError
 
 if TYPE_CHECKING:
     from pipeline.artifacts import Artifact
@@ -78,11 +78,10 @@ def _fail(code: int, lines: Sequence[str]) -> int:
 
 def _run_stage(options: argparse.Namespace) -> int:
     stage = stage_named(options.command)
-    mlflow = load_section(MlflowSettings, MLFLOW_FILE).tracking_uri is not None
-    if options.config is None and getattr(options, "run", "latest") == "latest":
-        raise UserError("command line: --config: which configuration? for example --config configs/digits.yaml")
+    if getattr(options, "run", "latest") == "latest":
+        _need_config(options)
     if not stage.takes:  # it belongs to no run
-        _make(stage, load(options.config, options.words), None, mlflow=False)
+        _make(stage, load(options.config, options.words), None, stores=MlflowSettings(tracking_uri=None))
         return 0
     from pipeline.choose import choose, choose_interrupted
 
@@ -93,8 +92,9 @@ def _run_stage(options: argparse.Namespace) -> int:
         raise UserError("command line: --force: goes with --resume, which is missing")
     else:
         choice = choose(stage, options.config, options.words, options.run, root=RUNS, warn=_warn)
+    stores = load_section(MlflowSettings, MLFLOW_FILE)
     with choice.run.lock():
-        artifacts = _make(stage, choice.config, choice, mlflow=mlflow)
+        artifacts = _make(stage, choice.config, choice, stores=stores)
         if choice.request != choice.run.request:
             choice.run.write_request(choice.request)
     if stage.makes is None:
@@ -104,13 +104,18 @@ def _run_stage(options: argparse.Namespace) -> int:
     return 0
 
 
-def _make(stage: Stage, config: Config, choice: "Choice | None", *, mlflow: bool) -> "list[Artifact]":
+def _need_config(options: argparse.Namespace) -> None:
+    if options.config is None:
+        raise UserError("command line: --config: which configuration? for example --config configs/digits.yaml")
+
+
+def _make(stage: Stage, config: Config, choice: "Choice | None", *, stores: MlflowSettings) -> "list[Artifact]":
     """Make what a stage makes, or what it takes when it makes nothing."""
     from pipeline.runner import Runner
     from pipeline.tracking.console import Console
 
     with Console(terminal=sys.stdout.isatty(), write=_Output().line) as console:
-        runner = Runner(config, console, choice, mlflow=mlflow)
+        runner = Runner(config, console, choice, stores=stores)
         try:
             return [runner.make(kind) for kind in (stage.takes if stage.makes is None else (stage.makes,))]
         finally:
@@ -136,48 +141,43 @@ def _resume_check(options: argparse.Namespace) -> int:
     return 0
 
 
-def _sync(options: argparse.Namespace) -> int:
-    from pipeline.runs import all_runs
-    from pipeline.tracking.mlflow import project, stdin_closed
+def _before_training(options: argparse.Namespace) -> int:
+    _need_config(options)
+    config = load(options.config, options.words)  # faults are told before torch is imported
+    from pipeline.artifacts import Prepared
+    from pipeline.commands import lr_find, sanity
 
-    settings = _mlflow_settings()
-    if options.follow:
-        try:
-            project(Path(options.run, "journal.jsonl"), settings, stdin_closed)
-        except Exception as error:  # mlflow and what stands below it raise what they like
-            raise UserError(first_line(error)) from error
-        return 0
-    failed: list[str] = []
-    for run in all_runs(RUNS, _warn):
-        try:
-            if run.journal.is_file():
-                print(f"{run.id}: {project(run.journal, settings)} new journal lines stored in {settings.tracking_uri}")
-        except Exception as error:  # mlflow and what stands below it raise what they like
-            failed.append(f"{run.id}: {settings.tracking_uri} does not take it: {first_line(error)}")
-    if failed:
-        raise UserError(*failed)
+    (prepared,) = _make(stage_named("prepare"), config, None, stores=MlflowSettings(tracking_uri=None))
+    assert isinstance(prepared, Prepared)
+    say, folder = _Output().line, RUNS / "lr-find"  # no run: it has no run.json
+    if options.command == "sanity":
+        sanity(config, prepared, say=say)
+    else:
+        lr_find(config, prepared, file=options.config, words=options.words, folder=folder, say=say)
     return 0
 
 
-def _mlflow_ui(_: argparse.Namespace) -> int:
-    from pipeline.tracking.mlflow import ui_command
+def _sync(options: argparse.Namespace) -> int:
+    from pipeline import viewing
 
-    settings = _mlflow_settings()
-    try:
-        page, command, environment = ui_command(settings)
-    except Exception as error:
-        raise UserError(f"{MLFLOW_FILE}: tracking_uri {settings.tracking_uri} cannot be opened: {first_line(error)}") from error
-    print(f"MLflow UI over {settings.tracking_uri}: {page}  (Ctrl-C stops)", flush=True)
-    os.execve(command[0], command, environment)
-
-
-def _mlflow_settings() -> MlflowSettings:
     settings = load_section(MlflowSettings, MLFLOW_FILE)
-    if settings.tracking_uri is None:
-        raise UserError(
-            f"{MLFLOW_FILE}: tracking_uri is null, so there is no MLflow store; name one, such as sqlite:///mlflow.db"
-        )
-    return settings
+    if options.follow:
+        viewing.follow(Path(options.run), options.to, settings)
+    else:
+        viewing.sync(RUNS, settings, say=_Output().line, warn=_warn)
+    return 0
+
+
+def _tensorboard(options: argparse.Namespace) -> int:
+    from pipeline.tracking.tensorboard_view import show_runs
+
+    return show_runs(RUNS, ["--host", options.host, "--port", str(options.port)])
+
+
+def _mlflow_ui(_: argparse.Namespace) -> int:
+    from pipeline import viewing
+
+    viewing.mlflow_ui(load_section(MlflowSettings, MLFLOW_FILE), say=_Output().line)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -199,6 +199,13 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--schema", action="store_true", help="print the JSON Schema of a config file, for editors")
     command.add_argument("--defaults", action="store_true", help="print every key with its default and a comment")
     command.set_defaults(run_command=_show_config)
+    for name, summary in (
+        ("sanity", "check rows, model and loss before training, in seconds"),
+        ("lr-find", "find a learning rate by a short range test, with a picture"),
+    ):
+        command = commands.add_parser(name, help=summary, description=f"{name}: {summary}.")
+        _add_config(command)
+        command.set_defaults(run_command=_before_training)
     command = commands.add_parser("resume-check", help="prove on this config that a killed and resumed training loses nothing")
     _add_config(command)
     command.add_argument("--kills", type=int, default=5, metavar="N", help="times to kill it (default: 5)")
@@ -207,9 +214,14 @@ def _parser() -> argparse.ArgumentParser:
     command = commands.add_parser("sync", help="store in MLflow what the journals have and it lacks")
     command.add_argument("--run", help=argparse.SUPPRESS)
     command.add_argument("--follow", action="store_true", help=argparse.SUPPRESS)  # how a running command feeds MLflow
+    command.add_argument("--to", choices=("mlflow", "wandb"), default="mlflow", help=argparse.SUPPRESS)
     command.set_defaults(run_command=_sync)
     command = commands.add_parser("mlflow", help="open the MLflow UI on the store of mlflow.yaml")
     command.set_defaults(run_command=_mlflow_ui)
+    command = commands.add_parser("tensorboard", help="open TensorBoard on all runs")
+    command.add_argument("--host", default="127.0.0.1", help="address (default: 127.0.0.1)")
+    command.add_argument("--port", type=int, default=6006, help="port (default: 6006)")
+    command.set_defaults(run_command=_tensorboard)
     return parser
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -29,7 +30,16 @@ def test_a_wrong_key_and_a_wrong_value_are_two_lines_and_exit_2() -> None:
 
 
 @pytest.mark.parametrize(
-    "words", [["--help"], ["train", "--help"], ["config"], ["train", "--config", "nope.yaml"], ["train", "x"]]
+    "words",
+    [
+        ["--help"],
+        ["train", "--help"],
+        ["config"],
+        ["train", "--config", "nope.yaml"],
+        ["train", "x"],
+        ["sanity", "--config", "nope.yaml"],
+        ["lr-find", "--help"],
+    ],
 )
 def test_help_and_faults_appear_without_importing_anything_heavy(words: list[str]) -> None:
     code = (
@@ -53,8 +63,9 @@ def test_every_stage_explains_itself(stage: str, capsys: pytest.CaptureFixture[s
     assert f"{stage}: " in capsys.readouterr().out
 
 
-def test_a_stage_without_a_config_says_which_option_is_missing(project: Project) -> None:
-    code, _, err = project.run("train", config=None)
+@pytest.mark.parametrize("command", ["train", "sanity", "lr-find"])
+def test_a_command_without_a_config_says_which_option_is_missing(project: Project, command: str) -> None:
+    code, _, err = project.run(command, config=None)
     assert code == 2
     assert err == ["command line: --config: which configuration? for example --config configs/digits.yaml"]
 
@@ -178,3 +189,35 @@ def test_resume_check_proves_a_config(tmp_path: Path) -> None:
     assert len([line for line in lines if line.startswith("killed")]) == 2
     assert lines[-1].startswith("OK: ")
     assert lines[-1].endswith("after 2 kills")
+
+
+def test_sanity_prepares_the_rows_and_passes_a_model_that_is_in_order(project: Project) -> None:
+    code, out, err = project.run("sanity")
+    assert (code, err) == (0, [])
+    assert out[0].startswith("prepare ")
+    assert out[-1] == "sanity: 11 passed, 0 warned, 0 failed"
+    assert all(line.startswith("PASS  ") for line in out[1:-1])
+    assert not (project.folder / "runs").exists(), "a look makes no run"
+
+
+def test_lr_find_says_a_command_that_trains_with_what_it_found(project: Project) -> None:
+    code, out, err = project.run("lr-find", "seed=3", "train.lr=0.3")
+    assert (code, err) == (0, [])
+    command = shlex.split(next(line for line in out if line.startswith("use it")).removeprefix("use it").strip())
+    assert command[:6] == ["python", "-m", "pipeline", "train", "--config", "quick.yaml"]
+    assert command[6] == "seed=3"
+    code, _, err = project.run("train", *command[6:])
+    assert (code, err) == (0, [])
+    shown = yaml.safe_load((project.latest / "config.yaml").read_text())
+    assert 1e-3 < shown["train"]["lr"] < 0.3, "the rate that was asked about is replaced by the one that was found"
+
+
+def test_the_picture_of_lr_find_is_no_run(project: Project) -> None:
+    _, out, _ = project.run("lr-find")
+    picture = Path(next(line for line in out if line.startswith("picture")).split()[1])
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert picture.parent == Path("runs", "lr-find")
+    code, _, err = project.run("export", "--run", "lr-find")
+    assert code == 2
+    assert "there is no such run" in err[0]
+    assert project.run("train")[0] == 0

@@ -10,6 +10,7 @@ from pipeline.config import Config, flatten
 from pipeline.config.model_sections import CustomConfig
 from pipeline.errors import GateRefused, UserError
 from pipeline.reporting.figures import curves_figure
+from pipeline.sanity import check_before_training
 from pipeline.stages import Outcome, Resume
 from pipeline.tracking import Tracker
 from pipeline.training import FitState, fit
@@ -28,8 +29,11 @@ _TOLERANCE = 1e-4  # relative: the re-loaded network has another memory order, s
 class _Report(Hook):
     """Writes an epoch's numbers into the history and to the tracker."""
 
-    def __init__(self, history: Path, tracker: Tracker) -> None:
-        self._history, self._tracker = history, tracker
+    def __init__(self, history: Path, tracker: Tracker, *, batches: int) -> None:
+        self._history, self._tracker, self._batches = history, tracker, batches
+
+    def on_batch_end(self, state: FitState) -> None:
+        self._tracker.progress(state.batch, self._batches)
 
     def on_epoch_end(self, state: FitState) -> None:
         numbers = state.history[-1]
@@ -42,9 +46,10 @@ def run(config: Config, prepared: Prepared, *, out: Path, tracker: Tracker, resu
     """Train `model` on the train rows and keep the epoch that is best on the validation rows."""
     section = config.train
     origin = {name: config.section(name) for name in ("seed", "model", "train", "augment")} | {"prepared": prepared.digest}
-    last = _last_checkpoint(resume, out, origin, tracker) if resume else None
+    last, resumed = _last_checkpoint(resume, out, origin) if resume else (None, {})
     source = _custom_source(config, out)
     parts = assemble(config, prepared, source=source, choices=last["choices"] if last else None)
+    check_before_training(parts, config, tracker)
     state = parts.state
     early = section.early_stopping
     stopping = EarlyStopping(
@@ -58,7 +63,9 @@ def run(config: Config, prepared: Prepared, *, out: Path, tracker: Tracker, resu
     )
     parameters = sum(p.numel() for p in state.net.parameters())
     tracker.event("choices", **parts.choices)
-    tracker.event("work_started", steps=section.epochs, parameters=parameters, device=str(parts.device))
+    size = {"parameters": parameters, "rows": parts.rows.train.rows, "batches": len(parts.rows.train)}
+    best = {"best": stopping.monitor, "mode": stopping.mode}
+    tracker.event("work_started", steps=section.epochs, device=str(parts.device), **size, **best)
     with Interrupt() as interrupt:
         checkpoints = Checkpoints(
             out,
@@ -74,6 +81,7 @@ def run(config: Config, prepared: Prepared, *, out: Path, tracker: Tracker, resu
             stopping.load_state_dict(last["early_stopping"])
             checkpoints.load_state_dict(last)
             state.load_state_dict(last["fit"])
+            tracker.event("resumed", **resumed, best_value=stopping.best_value, best_epoch=stopping.best_epoch)
             write_atomic(out / Model.HISTORY, b"".join(msgspec.json.encode(line) + b"\n" for line in state.history))
         fit(
             state,
@@ -84,15 +92,15 @@ def run(config: Config, prepared: Prepared, *, out: Path, tracker: Tracker, resu
             options=parts.options,
             nonfinite=section.nonfinite,
             measured=parts.rows.plain if config.monitor.train_in_eval_mode else None,
-            hooks=[stopping, _Report(out / Model.HISTORY, tracker), checkpoints],
+            hooks=[stopping, _Report(out / Model.HISTORY, tracker, batches=size["batches"]), checkpoints],
         )
     _verify_best(parts, stopping, out, source)
     tracker.event("training_ended", reason=state.stop, epochs=state.epoch, best_epoch=stopping.best_epoch)
     return _outcome(parts, stopping, out, parameters=parameters)
 
 
-def _last_checkpoint(resume: Resume, out: Path, origin: dict[str, Any], tracker: Tracker) -> dict[str, Any]:
-    """Return the last good checkpoint; refuse one that was written for something else."""
+def _last_checkpoint(resume: Resume, out: Path, origin: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the last good checkpoint, and what to say about it; refuse one that was written for something else."""
     last, passed_over = load_last(out)
     before, now = flatten(last["origin"]), flatten(origin)
     changed = [key for key in {**before, **now} if before.get(key) != now.get(key)]
@@ -102,10 +110,8 @@ def _last_checkpoint(resume: Resume, out: Path, origin: dict[str, Any], tracker:
             f"train --resume: {key} was {before.get(key)} when the checkpoint was written and is {now.get(key)} now; "
             "set it back, train anew without --resume, or accept it with --force"
         )
-    fit_state = last["fit"]
-    where = {name: fit_state[name] for name in ("epoch", "batch", "step")}
-    tracker.event("resumed", **where, passed_over=passed_over, changed=changed)
-    return last
+    where = {name: last["fit"][name] for name in ("epoch", "batch", "step")}
+    return last, {**where, "passed_over": passed_over, "changed": changed}
 
 
 def _verify_best(parts: Assembly, stopping: EarlyStopping, out: Path, source: bytes | None) -> None:

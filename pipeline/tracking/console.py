@@ -20,6 +20,11 @@ _PLAIN_LINES = 10
 _PER_SECOND = 4  # a display that flickers cannot be read
 _BAR = 24  # characters
 _HEADLINE = ("train/loss", "val/loss", "val/accuracy", "val/rmse", "lr")
+_TOLD: dict[str, Callable[[dict[str, Any]], list[str]]] = {  # events that a person should see, as lines
+    "sanity": lambda v: [f"warning: {f['check']}: {f['text']}" for f in v["findings"] if f["level"] == "FAIL"],
+    "monitor_failed": lambda v: [f"warning: monitor {v['monitor']} failed and is off from here on: {v['why']}"],
+    "monitor_thinned": lambda v: [f"monitor {v['monitor']} looks less often, and others may: {v['why']}"],
+}
 
 
 class Console:
@@ -35,6 +40,7 @@ class Console:
         self._live: Live | None = None
         self._stage, self._now = "", ""
         self._course: Course | None = None
+        self._thinned = False
 
     def line(self, text: str) -> None:
         """Print one line."""
@@ -52,10 +58,19 @@ class Console:
             self._begin(record.stage, None, str(record.values["what"]))
         elif name == "work_started":
             self._begin(record.stage, Course(record.values, self._clock), "")
+        elif name in _TOLD:
+            self._tell(name, record.values)
         elif self._course is not None and name == "resumed":
             self._course.resumed(record.values)
         elif self._course is not None and record.kind == "metrics" and record.step is not None:
             self._epoch(self._course, record)
+
+    def _tell(self, name: str, values: dict[str, Any]) -> None:
+        if name == "monitor_thinned" and self._thinned:  # the journal has each; a person needs to know once
+            return
+        self._thinned |= name == "monitor_thinned"
+        for line in _TOLD[name](values):
+            self.line(line)
 
     def advance(self, done: int, total: int, shown: dict[str, float]) -> None:
         """Show how many batches of the epoch are done."""

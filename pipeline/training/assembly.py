@@ -109,7 +109,8 @@ class _Trial:
 
     def batch(self) -> tuple[Tensor, Tensor]:
         """Return the first rows, as training gets them."""
-        return next(self.rows.train.in_order())
+        inputs, targets = next(self.rows.train.in_order())
+        return inputs.clone(), targets  # a network that writes into its rows must not change those of training
 
     def run(self, size: int, parts: int) -> None:
         """Take one step of `size` rows in `parts`."""

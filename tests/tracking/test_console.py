@@ -100,3 +100,18 @@ def test_a_narrow_terminal_gets_no_more_lines() -> None:
         tracker.progress(1, 50, loss=0.4)
         tracker.metrics({"train/loss": 0.123456, "val/loss": 0.123456, "val/accuracy": 0.123456, "lr": 1e-3}, step=1)
         assert len(drawn(console, width=50)) == 4
+
+
+def test_what_a_person_should_know_is_a_line_and_thinned_monitors_are_told_of_once() -> None:
+    lines: list[str] = []
+    tracker = Tracker("train", [Console(terminal=False, write=lines.append)])
+    found = [{"level": level, "check": "gradients", "text": f"text {level}"} for level in ("PASS", "WARN", "FAIL")]
+    tracker.event("sanity", findings=found)
+    tracker.event("monitor_failed", monitor="graph", why="no")
+    for name in ("histograms", "pictures"):
+        tracker.event("monitor_thinned", monitor=name, why="a look takes 20 ms")
+    assert lines == [
+        "warning: gradients: text FAIL",
+        "warning: monitor graph failed and is off from here on: no",
+        "monitor histograms looks less often, and others may: a look takes 20 ms",
+    ]
