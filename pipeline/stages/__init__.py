@@ -71,6 +71,7 @@ STAGES = (
         code=(
             "pipeline/stages/train.py",
             "pipeline/training",
+            "pipeline/monitoring",
             "pipeline/metrics",
             "pipeline/reporting",
             "pipeline/data/augmentation.py",

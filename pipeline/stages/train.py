@@ -9,7 +9,7 @@ from pipeline.artifacts import Model, Prepared
 from pipeline.config import Config, flatten
 from pipeline.config.model_sections import CustomConfig
 from pipeline.errors import GateRefused, UserError
-from pipeline.reporting.figures import curves_figure
+from pipeline.monitoring import conclude, monitors_for
 from pipeline.sanity import check_before_training
 from pipeline.stages import Outcome, Resume
 from pipeline.tracking import Tracker
@@ -66,7 +66,7 @@ def run(config: Config, prepared: Prepared, *, out: Path, tracker: Tracker, resu
     size = {"parameters": parameters, "rows": parts.rows.train.rows, "batches": len(parts.rows.train)}
     best = {"best": stopping.monitor, "mode": stopping.mode}
     tracker.event("work_started", steps=section.epochs, device=str(parts.device), **size, **best)
-    with Interrupt() as interrupt:
+    with Interrupt() as interrupt, monitors_for(config.monitor, parts, out=out, tracker=tracker) as monitors:
         checkpoints = Checkpoints(
             out,
             parts.architecture,
@@ -92,11 +92,15 @@ def run(config: Config, prepared: Prepared, *, out: Path, tracker: Tracker, resu
             options=parts.options,
             nonfinite=section.nonfinite,
             measured=parts.rows.plain if config.monitor.train_in_eval_mode else None,
-            hooks=[stopping, _Report(out / Model.HISTORY, tracker, batches=size["batches"]), checkpoints],
+            hooks=[stopping, _Report(out / Model.HISTORY, tracker, batches=size["batches"]), monitors, checkpoints],
         )
     _verify_best(parts, stopping, out, source)
     tracker.event("training_ended", reason=state.stop, epochs=state.epoch, best_epoch=stopping.best_epoch)
-    return _outcome(parts, stopping, out, parameters=parameters)
+    settings = flatten({name: config.section(name) for name in ("name", "seed", "model", "train", "augment")})
+    title = f"{parameters:,} parameters, stopped by {state.stop} after epoch {state.epoch}"
+    best_epoch, metric = stopping.best_epoch, parts.schema.headline
+    conclude(monitors, state, out=out, tracker=tracker, metric=metric, best_epoch=best_epoch, params=settings, title=title)
+    return _outcome(parts, stopping, parameters=parameters)
 
 
 def _last_checkpoint(resume: Resume, out: Path, origin: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -127,12 +131,9 @@ def _verify_best(parts: Assembly, stopping: EarlyStopping, out: Path, source: by
         )
 
 
-def _outcome(parts: Assembly, stopping: EarlyStopping, out: Path, *, parameters: int) -> Outcome:
+def _outcome(parts: Assembly, stopping: EarlyStopping, *, parameters: int) -> Outcome:
     state, metric = parts.state, parts.schema.headline
     best = state.history[stopping.best_epoch - 1]
-    (out / "plots").mkdir(exist_ok=True)
-    title = f"{parameters:,} parameters, stopped by {state.stop} after epoch {state.epoch}"
-    curves_figure(out / "plots" / "curves.png", state.history, metric=metric, best_epoch=stopping.best_epoch, title=title)
     summary = (
         f"best {stopping.monitor} {stopping.best_value:.4g}, val/{metric} {best[f'val/{metric}']:.4g} "
         f"at epoch {stopping.best_epoch} of {state.epoch} ({state.stop})"

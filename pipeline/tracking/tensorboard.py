@@ -125,10 +125,11 @@ def _projector_entry(title: str, name: str) -> str:
 def _events(record: Record, folder: Path) -> Iterator[tuple[int | None, "Event"]]:
     """Yield (step, event) for everything that TensorBoard shows of a record; `folder` is the stage's."""
     from tensorboard.compat.proto.event_pb2 import Event
+    from tensorboard.compat.proto.summary_pb2 import Summary
 
-    if record.kind in _BY_TAG:
-        for tag, value in record.values.items():
-            yield record.step, Event(summary=_BY_TAG[record.kind](tag, value))
+    if record.kind in _BY_TAG:  # all in one event: half of a scalar's cost is its event
+        values = [one for tag, value in record.values.items() for one in _BY_TAG[record.kind](tag, value).value]
+        yield record.step, Event(summary=Summary(value=values))
     elif record.kind == "series":
         for name, (steps, numbers) in record.values.items():
             yield from ((step, Event(summary=_scalar(name, value))) for step, value in zip(steps, numbers, strict=True))

@@ -99,8 +99,7 @@ class Net(nn.Module):
 def test_a_model_with_a_branch_on_data_is_refused_by_each_format(project: Project, form: str) -> None:
     (project.folder / "net.py").write_text(FROZEN)
     words = ("model.name=custom", "model.file=net.py", "model.class=Net", f"export.formats=[{form}]", f"export.bundle={form}")
-    words = (*words, "train.sanity=false")  # which would refuse it before it is trained
-    code, _, err = project.run("export", *words)
+    code, _, err = project.run("export", *words, "train.sanity=false")  # sanity refuses it before it is trained
     assert code == 3
     assert len(err) == 1
     assert f"the model cannot be written as {form}" in err[0]

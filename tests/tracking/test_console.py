@@ -113,5 +113,5 @@ def test_what_a_person_should_know_is_a_line_and_thinned_monitors_are_told_of_on
     assert lines == [
         "warning: gradients: text FAIL",
         "warning: monitor graph failed and is off from here on: no",
-        "monitor histograms looks less often, and others may: a look takes 20 ms",
+        "monitors look less often, to stay below monitor.max_overhead; cost/* in the journal has each",
     ]

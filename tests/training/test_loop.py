@@ -1,6 +1,7 @@
 """The one loop: it learns, it repeats itself exactly, it tells its hooks, and it stops at the first number that is none."""
 
 import copy
+import itertools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -220,7 +221,7 @@ def test_the_order_of_an_epoch_depends_on_seed_and_epoch_alone() -> None:
             torch.equal(inputs, data.inputs[rows])
             for (inputs, _), rows in zip(data.shuffled(seed=seed, epoch=epoch), numbers, strict=True)
         )
-        return sum(numbers, [])
+        return list(itertools.chain.from_iterable(numbers))
 
     assert order(0, 3) == order(0, 3)
     assert order(0, 3) != order(0, 4)

@@ -93,7 +93,7 @@ def test_an_interruption_after_any_step_changes_no_bit(tmp_path: Path, stop_at: 
 @pytest.mark.parametrize("name", SCHEDULES)
 def test_every_schedule_goes_on_where_it_was(tmp_path: Path, name: Any) -> None:
     schedule = ScheduleConfig(name=name, step_epochs=1, milestones=(1,), plateau_patience=0, warmup_epochs=1.2)
-    options = {"schedule": schedule}
+    options: dict[str, Any] = {"schedule": schedule}
     alone = train(tmp_path, **options)
     with pytest.raises(Interrupted):
         train(tmp_path, stop_at=10, **options)

@@ -1,0 +1,136 @@
+"""Validation rows by class, and as curves: what one number for all rows hides."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from pipeline.metrics.tasks import auroc, class_metrics, confusion
+from pipeline.models.deployable import Deployable
+from pipeline.monitoring.monitor import Monitor
+from pipeline.monitoring.pictures import Album
+from pipeline.reporting.answers import predicted_figure, roc_figure
+from pipeline.reporting.figures import confusion_figure, residual_figure
+from pipeline.tracking import PrCurve, Tracker
+from pipeline.training.state import FitState
+from serving.schema import Schema
+
+MOST_CLASSES = 50  # with numbers of their own
+_MOST_CURVES = 10
+_THRESHOLDS = 101
+
+
+class PerClass(Monitor):
+    """Records `val/precision/<class>`, `val/recall/<class>` and `val/f1/<class>`; 0 where there is nothing to divide by."""
+
+    name = "per_class"
+
+    def __init__(self, classes: Sequence[str], tracker: Tracker) -> None:
+        """classes: labels in the order of the outputs."""
+        self._classes, self._tracker = classes, tracker
+
+    def look(self, state: FitState) -> None:
+        """Record them."""
+        assert state.validated is not None
+        numbers = class_metrics(*state.validated)
+        self._tracker.metrics(
+            {
+                f"val/{metric}/{label}": value
+                for metric, values in numbers.items()
+                for label, value in zip(self._classes, values, strict=True)
+            },
+            step=state.epoch,
+        )
+
+
+class ClassCurves(Monitor):
+    """Records the confusion matrix and ROC curves as pictures, and precision-recall curves, of the validation rows.
+
+    Of more than 10 classes, ROC and precision-recall curves are of the 10 with the lowest AUROC. `pr/micro` takes each pair of
+    row and class as one answer.
+    """
+
+    name = "curves"
+
+    def __init__(self, schema: Schema, album: Album, tracker: Tracker, *, every: int) -> None:
+        """every: epochs between two looks."""
+        self._classes, self._album, self._tracker, self.every = schema.classes, album, tracker, every
+
+    def look(self, state: FitState) -> None:
+        """Record them."""
+        assert state.validated is not None
+        outputs, targets = (tensor.cpu() for tensor in state.validated)
+        probabilities, epoch = torch.softmax(outputs, dim=1), state.epoch
+        title = f"validation rows, epoch {epoch}"
+        matrix = confusion(probabilities.argmax(1), targets, len(self._classes)).numpy()
+        confusion_figure(self._album.file("confusion", epoch), matrix, self._classes, title=title)
+        areas = [_area(probabilities[:, index], targets == index) for index in range(len(self._classes))]
+        known = [index for index, area in enumerate(areas) if area is not None]
+        shown = sorted(sorted(known, key=lambda index: areas[index] or 0.0)[:_MOST_CURVES])
+        curves = {
+            f"{self._classes[index]} ({areas[index]:.3f})": roc(probabilities[:, index], targets == index) for index in shown
+        }
+        if curves:
+            note = f"{len(shown)} of {len(self._classes)} classes, lowest AUROC" if len(self._classes) > _MOST_CURVES else ""
+            roc_figure(self._album.file("roc", epoch), curves, title=title, note=note)
+        self._album.record(epoch)
+        recalled = {f"pr/{self._classes[index]}": pr_curve(probabilities[:, index], targets == index) for index in shown}
+        each = torch.nn.functional.one_hot(targets, len(self._classes)).bool()
+        self._tracker.pr_curves({**recalled, "pr/micro": pr_curve(probabilities.flatten(), each.flatten())}, step=epoch)
+
+
+class ValueCurves(Monitor):
+    """Records residuals and predicted against true values of the validation rows as pictures, in the target's unit."""
+
+    name = "curves"
+
+    def __init__(self, schema: Schema, deployable: Deployable, album: Album, *, every: int) -> None:
+        """every: epochs between two looks."""
+        self._target, self._deployable, self._album, self.every = schema.target, deployable, album, every
+
+    @torch.no_grad()
+    def look(self, state: FitState) -> None:
+        """Record them."""
+        assert state.validated is not None
+        outputs, targets = state.validated
+        predicted, true = self._deployable.target.undo(outputs.squeeze(1)).cpu().numpy(), targets.cpu().numpy()
+        title, epoch = f"validation rows, epoch {state.epoch}", state.epoch
+        residual_figure(self._album.file("residuals", epoch), predicted, true, target=self._target, title=title)
+        predicted_figure(self._album.file("predicted", epoch), predicted, true, target=self._target, title=title)
+        self._album.record(epoch)
+
+
+def _area(scores: Tensor, is_class: Tensor) -> float | None:
+    """Return a class's AUROC against the rest; None where the rows are all of it, or none are."""
+    if not is_class.any() or is_class.all():
+        return None
+    pair = torch.stack([1 - scores, scores], dim=1)
+    return auroc(pair, is_class.long())
+
+
+def roc(scores: Tensor, is_class: Tensor) -> tuple[list[float], list[float]]:
+    """Return false and true positive rates at each distinct score, from (0, 0) to (1, 1); both inputs (rows,)."""
+    order = scores.argsort(descending=True, stable=True)
+    ordered, right = scores[order], is_class[order].double()
+    ends = torch.cat([ordered[1:] != ordered[:-1], torch.ones(1, dtype=torch.bool)])
+    true, false = right.cumsum(0)[ends], (1 - right).cumsum(0)[ends]
+    return [0.0, *(false / false[-1]).tolist()], [0.0, *(true / true[-1]).tolist()]
+
+
+def pr_curve(scores: Tensor, is_class: Tensor) -> PrCurve:
+    """Return counts, precision and recall at 101 thresholds from 0 to 1; a row is positive where its score is at least that.
+
+    scores: (rows,) from 0 to 1, is_class: (rows,) bool. Without a positive answer the precision is 0, as in TensorBoard.
+    """
+    places = (scores.double() * (_THRESHOLDS - 1)).floor().long().clamp(0, _THRESHOLDS - 1)
+    of_class, of_rest = (torch.bincount(places[mask], minlength=_THRESHOLDS) for mask in (is_class, ~is_class))
+    true, false = (counts.flip(0).cumsum(0).flip(0) for counts in (of_class, of_rest))
+    precision, recall = true / (true + false).clamp_min(1), true / true[0].clamp_min(1)
+    return PrCurve(
+        true_positives=true.tolist(),
+        false_positives=false.tolist(),
+        true_negatives=(false[0] - false).tolist(),
+        false_negatives=(true[0] - true).tolist(),
+        precision=precision.tolist(),
+        recall=recall.tolist(),
+    )
