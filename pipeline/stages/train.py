@@ -13,33 +13,17 @@ from pipeline.monitoring import conclude, monitors_for
 from pipeline.sanity import check_before_training
 from pipeline.stages import Outcome, Resume
 from pipeline.tracking import Tracker
-from pipeline.training import FitState, fit
+from pipeline.training import fit
 from pipeline.training.assembly import Assembly, assemble
 from pipeline.training.checkpoint import Checkpoints, load_last
 from pipeline.training.early_stopping import EarlyStopping
-from pipeline.training.hooks import Hook
 from pipeline.training.interrupt import Interrupt
 from pipeline.training.loop import measure
+from pipeline.training.report import Report
 from pipeline.training.weights import load
 from serving.files import write_atomic
 
 _TOLERANCE = 1e-4  # relative: the re-loaded network has another memory order, so its sums differ in their last bits
-
-
-class _Report(Hook):
-    """Writes an epoch's numbers into the history and to the tracker."""
-
-    def __init__(self, history: Path, tracker: Tracker, *, batches: int) -> None:
-        self._history, self._tracker, self._batches = history, tracker, batches
-
-    def on_batch_end(self, state: FitState) -> None:
-        self._tracker.progress(state.batch, self._batches)
-
-    def on_epoch_end(self, state: FitState) -> None:
-        numbers = state.history[-1]
-        with self._history.open("ab") as file:
-            file.write(msgspec.json.encode(numbers) + b"\n")  # a number that is not finite becomes null
-        self._tracker.metrics({name: value for name, value in numbers.items() if name != "epoch"}, step=state.epoch)
 
 
 def run(config: Config, prepared: Prepared, *, out: Path, tracker: Tracker, resume: Resume | None = None) -> Outcome:
@@ -92,12 +76,13 @@ def run(config: Config, prepared: Prepared, *, out: Path, tracker: Tracker, resu
             options=parts.options,
             nonfinite=section.nonfinite,
             measured=parts.rows.plain if config.monitor.train_in_eval_mode else None,
-            hooks=[stopping, _Report(out / Model.HISTORY, tracker, batches=size["batches"]), monitors, checkpoints],
+            hooks=[stopping, Report(out / Model.HISTORY, tracker, batches=size["batches"]), monitors, checkpoints],
         )
     _verify_best(parts, stopping, out, source)
     tracker.event("training_ended", reason=state.stop, epochs=state.epoch, best_epoch=stopping.best_epoch)
-    settings = flatten({name: config.section(name) for name in ("name", "seed", "model", "train", "augment")})
-    title = f"{parameters:,} parameters, stopped by {state.stop} after epoch {state.epoch}"
+    told = ("model", "seed", "train", *(["augment"] if config.augment.active else []))
+    settings = flatten({name: config.section(name) for name in told})
+    title = f"{config.name}: {parameters:,} parameters, {state.epoch} epochs"
     best_epoch, metric = stopping.best_epoch, parts.schema.headline
     conclude(monitors, state, out=out, tracker=tracker, metric=metric, best_epoch=best_epoch, params=settings, title=title)
     return _outcome(parts, stopping, parameters=parameters)

@@ -93,10 +93,9 @@ class FitState:
         return self.average.applied() if self.average is not None else nullcontext()
 
     def weights(self) -> dict[str, Tensor]:
-        """Return a copy of the weights that are validated, kept and served, on the CPU, in plain memory order."""
+        """Return a copy of the weights that are validated, kept and served, on the CPU."""
         with self.evaluated():
-            state = self.net.state_dict()
-            return {name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for name, tensor in state.items()}
+            return {name: tensor.detach().cpu().clone() for name, tensor in self.net.state_dict().items()}
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything that decides what comes next, the random generators too."""

@@ -11,7 +11,8 @@ from pipeline.models.registry import Architecture, build
 
 
 def dump(architecture: Architecture, weights: dict[str, Tensor]) -> bytes:
-    """Return the bytes of a checkpoint that `load` builds a network from."""
+    """Return the bytes of a checkpoint that `load` builds a network from; tensors are stored in plain memory order."""
+    weights = {name: tensor.contiguous() for name, tensor in weights.items()}
     return bytes_of({"architecture": msgspec.to_builtins(architecture), "weights": weights})
 
 
