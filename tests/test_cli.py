@@ -127,8 +127,10 @@ def test_a_signal_in_training_saves_the_step_and_the_printed_command_goes_on_to_
     _, errors = process.communicate(timeout=60)
     assert (process.returncode, errors) == (0, "")
     journal = next(tmp_path.glob("runs/*-quick-*/journal.jsonl"))
-    steps = [json.loads(line)["step"] for line in journal.read_text().splitlines()]
-    assert [step for step in steps if step] == list(range(1, 401)), "every epoch is in the journal once"
+    records = [json.loads(line) for line in journal.read_text().splitlines()]
+    for name in ("val/loss", "cost/share", "val/recall/setosa"):
+        steps = [record["step"] for record in records if record["kind"] == "metrics" and name in record["values"]]
+        assert [step for step in steps if step] == list(range(1, 401)), f"{name}: every epoch is in the journal once"
 
 
 def test_a_resume_with_another_setting_is_refused_with_the_key_unless_forced(tmp_path: Path) -> None:

@@ -19,8 +19,8 @@ class MonitorConfig(Section):
     layers: bool = Field(True, description="norms, means and variances of gradients, norms and updates of weights, by layer")
     layers_every_steps: Positive = Field(20, description="steps between two looks at the layers")
     activations: bool = Field(True, description="share of dead, near-zero and saturated units, by layer, after each epoch")
-    step_losses: int = Field(100, ge=0, description="smoothed losses of single steps kept for each epoch; 0: none")
-    histograms_every: Positive | None = Field(1, description="epochs between histograms of weights and gradients; null: off")
+    step_losses: int = Field(20, ge=0, description="smoothed losses of single steps kept for each epoch; 0: none")
+    histograms_every: Positive | None = Field(5, description="epochs between histograms of weights and gradients; null: off")
     images_every: Positive | None = Field(5, description="epochs between images and curves; null: off")
     image_rows: Positive = Field(
         8, description="validation rows whose feature maps are shown; misclassified rows shown at most"

@@ -51,6 +51,7 @@ class ClassCurves(Monitor):
     """
 
     name = "curves"
+    gives_way = True
 
     def __init__(self, schema: Schema, album: Album, tracker: Tracker, *, every: int) -> None:
         """every: epochs between two looks."""
@@ -83,6 +84,7 @@ class ValueCurves(Monitor):
     """Records residuals and predicted against true values of the validation rows as pictures, in the target's unit."""
 
     name = "curves"
+    gives_way = True
 
     def __init__(self, schema: Schema, deployable: Deployable, album: Album, *, every: int) -> None:
         """every: epochs between two looks."""

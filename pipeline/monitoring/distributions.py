@@ -20,6 +20,7 @@ class Histograms(Monitor):
     """Records `weights/<parameter>` and `gradients/<parameter>`; a tensor that is not finite is left out."""
 
     name = "histograms"
+    gives_way = True
 
     def __init__(self, flat: FlatParameters, tracker: Tracker, *, every: int) -> None:
         """every: epochs between two looks."""

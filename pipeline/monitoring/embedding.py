@@ -21,6 +21,7 @@ class Embedding(Monitor):
     """Writes `embedding.npy`, (rows, features), once after the last epoch, and records it with the true classes or values."""
 
     name = "embedding"
+    gives_way = True
 
     def __init__(self, validation: Batches, classes: Sequence[str], tracker: Tracker, out: Path) -> None:
         """classes: labels; empty for values."""

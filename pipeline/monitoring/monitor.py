@@ -6,11 +6,13 @@ from pipeline.training.state import FitState
 class Monitor:
     """Base of all monitors; each moment does nothing unless overridden.
 
-    name: as in the journal's `cost/<name>`. every: epochs between two looks; the first epoch's always happens.
+    name: as in the journal's `cost/<name>`. every: epochs between two looks; the first epoch's always happens. gives_way: looks
+    less often when monitors cost too much, as pictures do; a curve of numbers needs all of its points.
     """
 
     name: str
     every = 1
+    gives_way = False
 
     def at_start(self, state: FitState) -> None:
         """Look once, before the first step."""

@@ -142,7 +142,7 @@ class Monitors(Hook):
             return True
         if state.epoch // monitor.every <= seen // monitor.every:
             return False
-        if self._budget.affords(monitor.name):
+        if not monitor.gives_way or self._budget.affords(monitor.name):
             return True
         every = self._budget.epochs_between(monitor.name)
         if every > monitor.every:

@@ -53,6 +53,7 @@ class Pictures(Monitor):
     """Records `filters` of the first convolution, `features/<layer>`, and `misclassified` validation rows."""
 
     name = "images"
+    gives_way = True
 
     def __init__(
         self,

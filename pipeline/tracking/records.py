@@ -21,7 +21,7 @@ Kind = Literal[
     "embedding",
 ]
 
-HPARAM = "hparam/"  # before a metric of `hparams` where curves are, so that it is not taken for a point of one
+HPARAM = "best/"  # before a metric of `hparams` where curves are, so that it is not taken for a point of one
 
 
 class Record(msgspec.Struct, frozen=True):

@@ -131,8 +131,11 @@ def _events(record: Record, folder: Path) -> Iterator[tuple[int | None, "Event"]
         values = [one for tag, value in record.values.items() for one in _BY_TAG[record.kind](tag, value).value]
         yield record.step, Event(summary=Summary(value=values))
     elif record.kind == "series":
+        at: dict[int, list[Any]] = {}
         for name, (steps, numbers) in record.values.items():
-            yield from ((step, Event(summary=_scalar(name, value))) for step, value in zip(steps, numbers, strict=True))
+            for step, value in zip(steps, numbers, strict=True):
+                at.setdefault(step, []).extend(_scalar(name, value).value)
+        yield from ((step, Event(summary=Summary(value=values))) for step, values in sorted(at.items()))
     elif record.kind == "images":
         found = {tag: folder / path for tag, path in record.values.items() if (folder / path).is_file()}
         yield from ((record.step, Event(summary=_image(tag, path.read_bytes()))) for tag, path in found.items())

@@ -77,7 +77,7 @@ class Tracker:
         self._record("graph", {"path": path})
 
     def hparams(self, params: Mapping[str, Any], metrics: Mapping[str, float]) -> None:
-        """Record what was set and what came of it, for tables that compare runs; a metric is shown as `hparam/<name>`."""
+        """Record what was set and what came of it, for tables that compare runs; a metric is shown as `best/<name>`."""
         numbers = {name: float(value) for name, value in metrics.items()}
         self._record("hparams", {"params": dict(params), "metrics": numbers})
 

@@ -174,6 +174,8 @@ class Clock:
 class Costly(Monitor):
     """Takes so many seconds a look."""
 
+    gives_way = True
+
     def __init__(self, name: str, clock: Clock, seconds: float, every: int = 1) -> None:
         self.name, self.every, self.epochs = name, every, list[int]()
         self._clock, self._seconds = clock, seconds
@@ -210,6 +212,17 @@ def test_a_look_waits_until_its_cost_fits_and_the_first_and_the_last_always_happ
     assert told["monitor"] == "dear"
     assert told["every"].startswith("about ")
     assert "a look takes 200 ms, an epoch 1e+03 ms" in told["why"]
+
+
+def test_a_curve_of_numbers_keeps_all_of_its_points_however_short_an_epoch_is(training: Begin) -> None:
+    clock = Clock()
+    numbers, picture = Costly("numbers", clock, 0.5), Costly("picture", clock, 0.5)
+    numbers.gives_way = False
+    whole = training("iris", "train.epochs=10", "train.early_stopping.patience=null")
+    whole.monitors = Monitors([numbers, picture], Tracker("train", [Collected()]), max_overhead=0.05, steps=4, clock=clock)
+    whole.run(Epoch(clock))
+    assert numbers.epochs == list(range(1, 11))
+    assert picture.epochs == [1, 10]
 
 
 def test_costs_are_recorded_each_epoch_by_monitor_and_as_a_share(training: Begin) -> None:

@@ -129,7 +129,10 @@ def test_a_metric_that_is_not_finite_breaks_neither_manifest_nor_history(project
 @pytest.mark.parametrize(
     ("word", "message"),
     [
-        ("train.early_stopping.monitor=val/acuracy", "no metric is called 'val/acuracy'; there are: train/loss"),
+        (
+            "train.early_stopping.monitor=val/acuracy",
+            "no metric is called 'val/acuracy'; did you mean 'val/accuracy'? there are: train/loss",
+        ),
         ("train.device=mps", "sees no mps here"),
         ("model.name=cnn", "this one takes images"),
     ],

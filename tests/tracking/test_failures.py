@@ -56,13 +56,16 @@ def stored(database: Path) -> tuple[int, Counter[tuple[str, int, float]]]:
 
 def recorded(journal: Path) -> Counter[tuple[str, int, float]]:
     records = [msgspec.json.decode(line, type=Record) for line in journal.read_bytes().splitlines()]
-    return Counter(
-        (name, record.step or 0, value)
-        for record in records
-        if record.kind == "metrics"
-        for name, value in record.values.items()
-        if value is not None
-    )
+    found: Counter[tuple[str, int, float]] = Counter()
+    for record in records:
+        values = record.values
+        if record.kind == "metrics":
+            found.update((name, record.step or 0, value) for name, value in values.items() if value is not None)
+        elif record.kind == "series":
+            found.update((name, *point) for name, points in values.items() for point in zip(*points, strict=True))
+        elif record.kind == "hparams":
+            found.update((f"best/{name}", 0, value) for name, value in values["metrics"].items() if value is not None)
+    return found
 
 
 def assert_every_metric_is_stored_once(folder: Path) -> None:

@@ -81,7 +81,7 @@ def test_series_texts_pictures_and_results_are_stored_as_mlflow_has_them(setting
     client, run = only_run(settings)
     points = client.get_metric_history(run.info.run_id, "steps/loss")
     assert [(point.step, point.value) for point in points] == [(10, 0.5), (12, 0.25)]
-    assert run.data.metrics == {"steps/loss": 0.25, "hparam/val/loss": 0.125}
+    assert run.data.metrics == {"steps/loss": 0.25, "best/val/loss": 0.125}
     assert run.data.params == {"lr": "0.1"}
     pictures = [file.path for file in client.list_artifacts(run.info.run_id, "images")]
     assert {name.split("+timestamp+")[0] for name in pictures} == {"images/val_ worst+step+3"}

@@ -109,8 +109,8 @@ def test_settings_and_results_are_a_session_in_the_folder_of_the_curves(stage: P
     settings = {name: value.number_value or value.string_value for name, value in start.session_start_info.hparams.items()}
     assert settings == {"lr": 0.1, "hidden": "[8,8]", "name": "mlp", "clip": "null", "fast": "true"}
     experiment = HParamsPluginData.FromString(events.SummaryMetadata("_hparams_/experiment").plugin_data.content)
-    assert [info.name.tag for info in experiment.experiment.metric_infos] == ["hparam/val/loss"]
-    assert [point.value for point in events.Scalars("hparam/val/loss")] == [0.25]
+    assert [info.name.tag for info in experiment.experiment.metric_infos] == ["best/val/loss"]
+    assert [point.value for point in events.Scalars("best/val/loss")] == [0.25]
     assert [point.step for point in events.Scalars("val/loss")] == [1, 2], "the curve of that name is as it was"
 
 

@@ -127,7 +127,7 @@ def test_the_run_has_our_id_our_settings_and_curves_over_epochs(tmp_path: Path) 
         for item in record.summary.update
     }
     assert summary["test/accuracy"] == 0.75
-    assert summary["hparam/val/loss"] == 0.25
+    assert summary["best/val/loss"] == 0.25
 
 
 def test_wandb_that_is_wanted_but_not_installed_costs_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
