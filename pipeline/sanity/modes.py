@@ -95,7 +95,7 @@ def _mixing(net: nn.Module, inputs: Tensor, whole: Tensor, row: int) -> str | No
         return None
     layer = parting(calls(net, inputs), calls(net, others), rows=slice(row, row + 1))
     text = f"{layer} mixes rows in eval mode: other rows in the batch change an answer by {by_others:.3g}"
-    return f"{text} (answers are up to {float(whole.abs().max()):.3g}); work along dim 1, not dim 0"
+    return f"{text} (answers are up to {float(whole.detach().abs().max()):.3g}); work along dim 1, not dim 0"
 
 
 @torch.no_grad()
@@ -123,11 +123,12 @@ def _gradient_across(net: nn.Module, inputs: Tensor, row: int) -> bool:
     weights = torch.randn_like(outputs[row])
     (gradient,) = torch.autograd.grad((outputs[row] * weights).sum(), rows, allow_unused=True)
     sizes = torch.zeros(len(rows)) if gradient is None else gradient.flatten(1).abs().amax(1)
+    sizes = sizes.detach()
     return float(sizes.sum() - sizes[row]) > _SAME * float(sizes[row])
 
 
 def _tolerance(outputs: Tensor) -> float:
-    return _SAME * float(outputs.abs().max())
+    return _SAME * float(outputs.detach().abs().max())
 
 
 class _NoDropout(TorchFunctionMode):

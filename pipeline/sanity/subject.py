@@ -135,4 +135,4 @@ def _stepped(
 
 def changed(one: Tensor, other: Tensor) -> float:
     """Return the largest difference of two answers; infinite where one is not finite."""
-    return float((one - other).abs().nan_to_num(nan=torch.inf).max())
+    return float((one - other).detach().abs().nan_to_num(nan=torch.inf).max())

@@ -21,7 +21,9 @@ _PER_SECOND = 4  # a display that flickers cannot be read
 _BAR = 24  # characters
 _HEADLINE = ("train/loss", "val/loss", "val/accuracy", "val/rmse", "lr")
 _TOLD: dict[str, Callable[[dict[str, Any]], list[str]]] = {  # events that a person should see, as lines
-    "sanity": lambda v: [f"warning: {f['check']}: {f['text']}" for f in v["findings"] if f["level"] == "FAIL"],
+    "sanity": lambda v: [
+        f"warning: {f['check']}: {f['text']}" for f in v["findings"] if f["level"] == "FAIL" and not f["stops"]
+    ],
     "monitor_failed": lambda v: [f"warning: monitor {v['monitor']} failed and is off from here on: {v['why']}"],
     "monitor_thinned": lambda _: [
         "monitors look less often, to stay below monitor.max_overhead; cost/* in the journal has each"

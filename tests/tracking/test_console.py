@@ -105,7 +105,9 @@ def test_a_narrow_terminal_gets_no_more_lines() -> None:
 def test_what_a_person_should_know_is_a_line_and_thinned_monitors_are_told_of_once() -> None:
     lines: list[str] = []
     tracker = Tracker("train", [Console(terminal=False, write=lines.append)])
-    found = [{"level": level, "check": "gradients", "text": f"text {level}"} for level in ("PASS", "WARN", "FAIL")]
+    found = [
+        {"level": level, "check": "gradients", "text": f"text {level}", "stops": False} for level in ("PASS", "WARN", "FAIL")
+    ]
     tracker.event("sanity", findings=found)
     tracker.event("monitor_failed", monitor="graph", why="no")
     for name in ("histograms", "pictures"):
