@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from pipeline.config import load
+from pipeline.config import Config, flatten, load
 from tests.conftest import ROOT, Project
 from tests.test_architecture import MAKEFILE
 from tests.test_end_to_end import served
@@ -94,3 +94,11 @@ def test_the_example_of_an_own_model_trains_and_exports(project: Project) -> Non
     code, out, err = project.run("export", "train.epochs=2", config="mine.yaml")
     assert (code, err) == (0, [])
     assert "same answers as the model" in out[-1]
+
+
+def test_every_key_that_the_page_on_training_names_exists() -> None:
+    keys = set(flatten(Config().model_dump(mode="json", by_alias=True)))
+    page = (ROOT / "docs" / "training.md").read_text()
+    named = {key.rstrip(".*") for key in re.findall(r"\b(?:train|monitor|augment|model)\.[a-z_.*]+", page)}
+    assert len(named) > 30
+    assert [key for key in named if not any(known == key or known.startswith(f"{key}.") for known in keys)] == []

@@ -66,7 +66,13 @@ def test_every_shipped_config_passes_without_a_warning(project: Project, name: s
 
 
 @pytest.mark.parametrize(
-    "forward", ["self.layers(torch.zeros_like(x))", "self.layers(0 * x)", "self.layers(x.round() * 1e-12)"]
+    "forward",
+    [
+        "self.layers(torch.zeros_like(x))",
+        "self.layers(0 * x)",
+        "self.layers(x.round() * 1e-12)",
+        "next(p for p in self.parameters() if p.shape == (3,)).expand(len(x), -1)",  # a view of a parameter
+    ],
 )
 def test_a_model_that_ignores_its_input_is_refused(project: Project, forward: str) -> None:
     code, lines = checked(project, forward=forward)
