@@ -26,13 +26,16 @@ if TYPE_CHECKING:
 
 MLFLOW_FILE = Path("mlflow.yaml")
 RUNS = Path("runs")
+_INTERRUPTED = (
+    "interrupted; complete stages are kept, a training that has saved a step goes on with --resume, others start anew"
+)
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EIO}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a polite kill ends like Ctrl-C
-    options = _parser().parse_args(arguments)
+    options = _parse(arguments)
     run: Callable[[argparse.Namespace], int] = options.run_command
     try:
         return run(options)
@@ -41,14 +44,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ServingError as error:
         return _fail(UserError.exit_code, [str(error)])
     except KeyboardInterrupt:
-        return _fail(130, ["interrupted; complete stages are kept, the unfinished one starts anew"])
+        return _fail(130, [_INTERRUPTED])
     except BrokenPipeError:  # the reader of our output went away, as in `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
         if error.filename is None and error.errno not in _NO_ROOM:
             raise
-        return _fail(UserError.exit_code, [f"{error.filename or 'output'}: {(error.strerror or str(error)).lower()}"])
+        hint = "; make room, then run the command again; add --resume if it was training" if error.errno in _NO_ROOM else ""
+        return _fail(UserError.exit_code, [f"{error.filename or 'output'}: {(error.strerror or str(error)).lower()}{hint}"])
 
 
 class _Output:
@@ -178,6 +182,18 @@ def _mlflow_ui(_: argparse.Namespace) -> int:
     from pipeline import viewing
 
     viewing.mlflow_ui(load_section(MlflowSettings, MLFLOW_FILE), say=_Output().line)
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Read the command line; words may stand before, between and after options, which argparse cannot."""
+    parser = _parser()
+    options, left = parser.parse_known_args(arguments)
+    words = [word for word in left if "=" in word and not word.startswith("-") and hasattr(options, "words")]
+    if strange := [word for word in left if word not in words]:
+        parser.error(f"unrecognized arguments: {' '.join(strange)}")
+    if words:
+        options.words = [*options.words, *words]
+    return options
 
 
 def _parser() -> argparse.ArgumentParser:

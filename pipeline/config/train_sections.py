@@ -38,7 +38,9 @@ class ScheduleConfig(Section):
     name: Literal["constant", "step", "multistep", "exponential", "cosine", "one_cycle", "plateau"] = Field(
         "cosine", description="cosine falls to min_lr over train.epochs; one_cycle rises to train.lr, then falls"
     )
-    warmup_epochs: float = Field(0.0, ge=0, description="epochs in which the learning rate first rises linearly; all schedules")
+    warmup_epochs: float = Field(
+        0.0, ge=0, description="epochs in which the learning rate first rises linearly; the schedule begins after them"
+    )
     step_epochs: Positive = Field(10, description="step: epochs between two drops")
     milestones: tuple[Positive, ...] = listed((30, 45), "multistep: epochs after which the learning rate drops")
     factor: Fraction = Field(0.1, description="step, multistep, plateau: what a drop multiplies by")
@@ -53,10 +55,12 @@ class ScheduleConfig(Section):
 class EarlyStoppingConfig(Section):
     """Which epoch is best, and when to stop waiting for a better one."""
 
-    monitor: str = Field("val/loss", description="a name in train/history.jsonl")
+    monitor: str = Field("val/loss", description="a metric of train or val in train/history.jsonl, such as val/accuracy")
     mode: Literal["auto", "min", "max"] = Field("auto", description="what is better; auto: losses and errors fall, scores rise")
     patience: Positive | None = Field(15, description="stop after so many epochs without improvement; null: never")
-    min_delta: float = Field(0.0, ge=0, description="a smaller change is no improvement")
+    min_delta: float = Field(
+        0.0, ge=0, description="patience counts a smaller improvement as none; the best epoch is kept either way"
+    )
     min_delta_mode: Literal["absolute", "relative"] = Field(
         "absolute", description="unit of min_delta: the monitor's own, or a share of the best value"
     )

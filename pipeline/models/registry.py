@@ -5,6 +5,7 @@ net = build(Architecture("mlp", input_shape=(30,), outputs=2, args={"hidden": [6
 
 import importlib.util
 import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -21,6 +22,7 @@ from serving.errors import first_line
 
 MODELS: dict[str, Callable[..., nn.Module]] = {"mlp": Mlp, "cnn": Cnn, "resnet": Resnet}
 CUSTOM = "custom"
+_FILE = "custom_model.py"
 
 
 class Architecture(msgspec.Struct, frozen=True):
@@ -55,10 +57,15 @@ def build(architecture: Architecture, *, source: bytes | None = None) -> nn.Modu
     return net
 
 
+def raised_in_users_file(error: BaseException) -> bool:
+    """Return whether an error came through a custom model's file."""
+    return any(Path(frame.filename).name == _FILE for frame in traceback.extract_tb(error.__traceback__))
+
+
 def _class_from(source: bytes, name: str) -> Any:
     """Import the text of a file and return one of its classes."""
     with TemporaryDirectory() as folder:
-        path = Path(folder, "custom_model.py")
+        path = Path(folder, _FILE)
         path.write_bytes(source)
         spec = importlib.util.spec_from_file_location("slipway_custom_model", path)
         assert spec is not None

@@ -1,5 +1,6 @@
 """train: Prepared -> Model."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,8 @@ import msgspec
 from pipeline.artifacts import Model, Prepared
 from pipeline.config import Config, flatten
 from pipeline.config.model_sections import CustomConfig
-from pipeline.errors import GateRefused, UserError
+from pipeline.errors import GateRefused, SlipwayError, UserError
+from pipeline.models.registry import raised_in_users_file
 from pipeline.monitoring import conclude, monitors_for
 from pipeline.sanity import check_before_training
 from pipeline.stages import Outcome, Resume
@@ -17,13 +19,29 @@ from pipeline.training import fit
 from pipeline.training.assembly import Assembly, assemble
 from pipeline.training.checkpoint import Checkpoints, load_last
 from pipeline.training.early_stopping import EarlyStopping
+from pipeline.training.hooks import Hook
 from pipeline.training.interrupt import Interrupt
 from pipeline.training.loop import measure
 from pipeline.training.report import Report
 from pipeline.training.weights import load
+from serving.errors import first_line
 from serving.files import write_atomic
 
 _TOLERANCE = 1e-4  # relative: the re-loaded network has another memory order, so its sums differ in their last bits
+
+_FIXED = (  # beginnings of keys that a checkpoint has in it, or that `auto` was measured with
+    "model",
+    "train.optimizer",
+    "train.schedule.name",
+    "train.batch_size",
+    "train.accumulate",
+    "train.ema_decay",
+    "train.precision",
+    "train.channels_last",
+    "train.compile",
+    "train.threads",
+    "train.in_memory",
+)
 
 
 def run(config: Config, prepared: Prepared, *, out: Path, tracker: Tracker, resume: Resume | None = None) -> Outcome:
@@ -65,19 +83,17 @@ def run(config: Config, prepared: Prepared, *, out: Path, tracker: Tracker, resu
             stopping.load_state_dict(last["early_stopping"])
             checkpoints.load_state_dict(last)
             state.load_state_dict(last["fit"])
-            tracker.event("resumed", **resumed, best_value=stopping.best_value, best_epoch=stopping.best_epoch)
+            best_so_far = {"best_value": stopping.best_value, "best_epoch": stopping.best_epoch} if stopping.best_epoch else {}
+            tracker.event("resumed", **resumed, **best_so_far)
+            if resumed["changed"]:  # the checkpoint has the learning rate that was
+                in_work = state.batch / size["batches"] - 1 if state.batch else 0.0
+                state.schedule.set(state.epoch + in_work, 1 / size["batches"])
             write_atomic(out / Model.HISTORY, b"".join(msgspec.json.encode(line) + b"\n" for line in state.history))
-        fit(
-            state,
-            parts.rows.train,
-            parts.rows.validation,
-            parts.objective,
-            seed=config.seed,
-            options=parts.options,
-            nonfinite=section.nonfinite,
-            measured=parts.rows.plain if config.monitor.train_in_eval_mode else None,
-            hooks=[stopping, Report(out / Model.HISTORY, tracker, batches=size["batches"]), monitors, checkpoints],
-        )
+        report = Report(out / Model.HISTORY, tracker, batches=size["batches"])
+        _fit(config, parts, [stopping, report, monitors, checkpoints])
+    if state.parts != parts.choices["accumulate"]:
+        parts.choices["accumulate"] = state.parts
+        tracker.event("out_of_memory", parts=state.parts)
     _verify_best(parts, stopping, out, source)
     tracker.event("training_ended", reason=state.stop, epochs=state.epoch, best_epoch=stopping.best_epoch)
     told = ("model", "seed", "train", *(["augment"] if config.augment.active else []))
@@ -86,6 +102,29 @@ def run(config: Config, prepared: Prepared, *, out: Path, tracker: Tracker, resu
     best_epoch, metric = stopping.best_epoch, parts.schema.headline
     conclude(monitors, state, out=out, tracker=tracker, metric=metric, best_epoch=best_epoch, params=settings, title=title)
     return _outcome(parts, stopping, parameters=parameters)
+
+
+def _fit(config: Config, parts: Assembly, hooks: Sequence[Hook]) -> None:
+    """Train; an error in a user's own model is the user's."""
+    state = parts.state
+    try:
+        fit(
+            state,
+            parts.rows.train,
+            parts.rows.validation,
+            parts.objective,
+            seed=config.seed,
+            options=parts.options,
+            nonfinite=config.train.nonfinite,
+            measured=parts.rows.plain if config.monitor.train_in_eval_mode else None,
+            hooks=hooks,
+        )
+    except SlipwayError:
+        raise
+    except Exception as error:
+        if not raised_in_users_file(error):
+            raise
+        raise UserError(f"model: it fails in epoch {state.epoch}, after step {state.step}: {first_line(error)}") from error
 
 
 def _last_checkpoint(resume: Resume, out: Path, origin: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -98,6 +137,11 @@ def _last_checkpoint(resume: Resume, out: Path, origin: dict[str, Any]) -> tuple
         raise UserError(
             f"train --resume: {key} was {before.get(key)} when the checkpoint was written and is {now.get(key)} now; "
             "set it back, train anew without --resume, or accept it with --force"
+        )
+    if fixed := [key for key in changed if key.startswith(_FIXED)]:
+        raise UserError(
+            f"train --resume --force: {fixed[0]} cannot change in the middle of a training, from {before.get(fixed[0])} to "
+            f"{now.get(fixed[0])}; set it back, or train anew without --resume"
         )
     where = {name: last["fit"][name] for name in ("epoch", "batch", "step")}
     return last, {**where, "passed_over": passed_over, "changed": changed}

@@ -33,7 +33,7 @@ class FlatParameters:
 
     def __init__(self, net: nn.Module) -> None:
         """Move the parameters of `net` into the buffers; raise UserError where that is impossible."""
-        self.parameters = {name: p for name, p in net.named_parameters() if p.requires_grad}
+        self.parameters = {name: p for name, p in net.named_parameters() if p.requires_grad and (_lazy(p) or p.numel())}
         _check(self.parameters)
         by_decay: dict[str, list[nn.Parameter]] = {"weights": [], "norms and biases": []}
         for parameter in self.parameters.values():
@@ -62,6 +62,13 @@ class FlatParameters:
             parameter.data, parameter.grad = values, gradient
             start = stop
 
+    def check_attached(self) -> None:
+        """Raise UserError when the network has given a parameter other memory: the optimizer would change the old one."""
+        low, high = self.weights.data_ptr(), self.weights.data_ptr() + self.weights.numel() * self.weights.element_size()
+        for name, parameter in self.parameters.items():
+            if parameter.numel() and not low <= parameter.data_ptr() < high:
+                raise UserError(replaced(name))
+
     def gradient_norm(self) -> Tensor:
         """Return the global L2 norm of the gradient, a scalar."""
         norm: Tensor = torch.linalg.vector_norm(self.gradients)
@@ -76,16 +83,28 @@ class FlatParameters:
         self.gradients.clamp_(-largest, largest)
 
 
+def replaced(name: str) -> str:
+    """Say that a network replaced the memory of a parameter."""
+    return (
+        f"model: forward() replaces the memory of {name}, so that training would not reach it; "
+        f"change it in place, such as with torch.no_grad(): {name}.clamp_(-1, 1), instead of {name}.data = …"
+    )
+
+
 def _check(parameters: dict[str, nn.Parameter]) -> None:
     if not parameters:
         raise UserError("model: it has no parameters to train")
     for name, parameter in parameters.items():
-        if isinstance(parameter, UninitializedParameter):
+        if _lazy(parameter):
             raise UserError(f"model: {name} has no size before the first batch (a lazy layer); give its sizes in the model")
     kinds = {(p.dtype, p.device): name for name, p in parameters.items()}
     if len(kinds) > 1:
         seen = "; ".join(f"{name} is {dtype} on {device}" for (dtype, device), name in kinds.items())
         raise UserError(f"model: its parameters must have one dtype and one device: {seen}")
+
+
+def _lazy(parameter: nn.Parameter) -> bool:
+    return isinstance(parameter, UninitializedParameter)
 
 
 def _view(flat: Tensor, like: Tensor) -> Tensor:

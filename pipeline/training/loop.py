@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from pipeline.errors import NonFiniteLoss
 from pipeline.training.batches import Batches
 from pipeline.training.hooks import MOMENTS, Hook
 from pipeline.training.nonfinite import NonFinite, check_epoch, refuse_batch
@@ -53,6 +54,7 @@ def fit(
                 scores["train_eval"] = measure(state.net, measured, objective)
         numbers |= {f"{split}/{name}": value for split, found in scores.items() for name, value in found.items()}
         state.history.append({**numbers, "seconds": before + time.perf_counter() - started})
+        state.flat.check_attached()
         state.schedule.after_epoch(state.history[-1], 1 / len(train))
         state.batch, state.done, state.so_far = 0, state.so_far, EpochSoFar()
         work.tell("on_epoch_end")
@@ -96,11 +98,12 @@ class _Work:
             output, loss, norm = step.gradients(inputs, targets)
             for hook in on_gradients:
                 hook(state)
-            if check_steps and not (math.isfinite(norm.item()) and math.isfinite(loss.item())):
-                self._not_finite(inputs, loss, norm)
-            else:
+            sound = not check_steps or math.isfinite(loss.item())
+            if sound and (not check_steps or math.isfinite(norm.item())):
                 step.update()
-            so_far.add(output, targets, loss, norm)
+            else:
+                self._not_finite(inputs, loss, norm)
+            so_far.add(output, targets, loss, norm, sound=sound)
             so_far.seconds = before + time.perf_counter() - started
             state.batch += 1
             state.step += 1
@@ -125,6 +128,8 @@ class _Work:
         rows = torch.full_like(losses, self.batches.batch_size)
         rows[-1] = self.batches.rows - self.batches.batch_size * (len(losses) - 1)
         weights = torch.where(finite, rows, 0.0)
+        if not so_far.targets:
+            raise NonFiniteLoss(f"train: epoch {state.epoch}: no step had a finite loss; lower train.lr, and look at the rows")
         targets = torch.cat(so_far.targets)
         if targets.ndim > 1:  # probabilities of mixed rows: measured against the likelier class
             targets = targets.argmax(1)

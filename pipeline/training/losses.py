@@ -11,6 +11,7 @@ from pipeline.errors import UserError
 from serving.schema import Schema
 
 Loss = Callable[[Tensor, Tensor], Tensor]  # (outputs, targets) -> scalar
+_SURE = 1e-6
 _FOR_CLASSES, _FOR_VALUES = {"auto", "cross_entropy", "focal"}, {"auto", "mse", "mae", "huber"}
 
 
@@ -52,7 +53,8 @@ def _focal(gamma: float, weights: Tensor | None, smoothing: float) -> Loss:
         probabilities = torch.softmax(logits, dim=1)
         mixed = targets.is_floating_point()
         right = (probabilities * targets).sum(1) if mixed else probabilities.gather(1, targets.unsqueeze(1)).squeeze(1)
-        return ((1 - right).clamp_min(0) ** gamma * entropy).mean()
+        wrong = (1 - right).clamp_min(_SURE)  # the slope of a power below 1 is infinite at 0
+        return (wrong**gamma * entropy).mean()
 
     return loss
 

@@ -45,13 +45,13 @@ class Schedule:
     def before_step(self, done: float, step_epochs: float) -> None:
         """Set the learning rate of a step. done: epochs, with a fraction; step_epochs: one step as a share of an epoch."""
         if done < self._by_step_until:
-            self._set(done, step_epochs)
+            self.set(done, step_epochs)
 
     def after_epoch(self, numbers: Mapping[str, Any], step_epochs: float) -> None:
         """Take the numbers of the epoch that ended, and set the learning rate for the next."""
-        if self._plateau is not None:
+        if self._plateau is not None and numbers["epoch"] > self._warmup:
             self._plateau.judge(numbers)
-        self._set(float(numbers["epoch"]), step_epochs)
+        self.set(float(numbers["epoch"]), step_epochs)
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a resume needs."""
@@ -62,7 +62,8 @@ class Schedule:
         if self._plateau:
             self._plateau.load_state_dict(state)
 
-    def _set(self, done: float, step_epochs: float) -> None:
+    def set(self, done: float, step_epochs: float) -> None:
+        """Set the learning rate for when `done` epochs are done."""
         rate = self._rate(max(0.0, done - self._warmup))
         if self._plateau is not None:
             rate = max(self._plateau.min_lr, rate * self._plateau.scale)
@@ -112,10 +113,10 @@ def build_schedule(optimizer: Optimizer, config: ScheduleConfig, *, epochs: int,
             rate = _constant(highest)
             plateau = Plateau(monitor, mode=mode, factor=config.factor, patience=config.plateau_patience, min_lr=low)
         case "step":
-            rate = lambda done: highest * config.factor ** int((done + config.warmup_epochs) // config.step_epochs)  # noqa: E731
+            rate = lambda done: highest * config.factor ** int(done // config.step_epochs)  # noqa: E731
         case "multistep":
             dates = sorted(config.milestones)
-            rate = lambda done: highest * config.factor ** bisect_right(dates, done + config.warmup_epochs)  # noqa: E731
+            rate = lambda done: highest * config.factor ** bisect_right(dates, done)  # noqa: E731
         case "exponential":
             rate = lambda done: highest * config.gamma ** math.floor(done)  # noqa: E731
         case "cosine":

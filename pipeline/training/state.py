@@ -32,11 +32,14 @@ class EpochSoFar:
     skipped: int = 0  # steps left out because they were not finite
     seconds: float = 0.0  # before an interruption
 
-    def add(self, output: Tensor, targets: Tensor, loss: Tensor, norm: Tensor) -> None:
-        """Note one batch. Of a very large epoch the metrics are measured on the first rows, which are random ones."""
+    def add(self, output: Tensor, targets: Tensor, loss: Tensor, norm: Tensor, *, sound: bool = True) -> None:
+        """Note one batch; where the loss was not finite, loss and norm alone.
+
+        Of a very large epoch the metrics are measured on the first rows, which are random ones.
+        """
         self.losses.append(loss)
         self.norms.append(norm)
-        if self.kept < _MOST_KEPT:
+        if sound and self.kept < _MOST_KEPT:
             self.outputs.append(output)
             self.targets.append(targets)
             self.kept += output.numel()
@@ -53,7 +56,8 @@ class EpochSoFar:
         """Join what many batches gave: a tensor takes half a kilobyte beside its numbers."""
         self.packed.append(torch.stack([torch.stack(self.losses), torch.stack(self.norms)]))
         self.losses, self.norms = [], []
-        self.outputs, self.targets = [torch.cat(self.outputs)], [torch.cat(self.targets)]
+        if self.outputs:
+            self.outputs, self.targets = [torch.cat(self.outputs)], [torch.cat(self.targets)]
 
     def state_dict(self) -> dict[str, Any]:
         """Return tensors and numbers."""

@@ -1,6 +1,5 @@
 """One step of training: forward, backward, clipping, and the change of the weights."""
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -73,17 +72,14 @@ class Step:
     def skip(self) -> None:
         """Leave the weights as they are; a loss scale that was too large shrinks."""
         if self._state.scaler is not None:
-            self._state.scaler.step(self._state.optimizer)
             self._state.scaler.update()
 
     def _all_parts(self, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         if self._state.parts == 1:
             return self._part(inputs, targets, 1.0)
-        size = math.ceil(len(inputs) / self._state.parts)
-        parts = [
-            self._part(some, of_these, len(some) / len(inputs))
-            for some, of_these in zip(inputs.split(size), targets.split(size), strict=True)
-        ]
+        count = max(1, min(self._state.parts, len(inputs) // 2))  # batch normalization needs two rows
+        pairs = zip(inputs.tensor_split(count), targets.tensor_split(count), strict=True)
+        parts = [self._part(some, of_these, len(some) / len(inputs)) for some, of_these in pairs]
         return torch.cat([output for output, _ in parts]), torch.stack([loss for _, loss in parts]).sum()
 
     def _part(self, inputs: Tensor, targets: Tensor, share: float) -> tuple[Tensor, Tensor]:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from pipeline.errors import UserError
 from pipeline.models.registry import CUSTOM, Architecture
 from pipeline.training.early_stopping import monitored
+from pipeline.training.flat import replaced
 from pipeline.training.objective import Objective
 from pipeline.training.step import out_of_memory
 from serving.errors import first_line
@@ -29,16 +30,15 @@ def try_out(
     Draws random numbers: callers keep the generators.
     """
     inputs, targets = batch
-    expected = (len(inputs), architecture.outputs)
-    tried = copy.deepcopy(net).train()
+    if not any(p.requires_grad for p in net.parameters()):
+        raise UserError("model: it has no parameters to train")
     try:
+        tried = copy.deepcopy(net).train()
+        memory = {name: p.data_ptr() for name, p in tried.named_parameters()}
         with torch.autocast(inputs.device.type, dtype=autocast, enabled=autocast is not None):
             outputs = tried(inputs)
-        if not isinstance(outputs, Tensor) or tuple(outputs.shape) != expected:
-            found = tuple(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
-            raise UserError(f"model: forward() of {len(inputs)} rows must return the shape {expected}, it returns {found}")
-        outputs = outputs.float()
-        objective.loss(outputs, targets).backward()
+        _check_outputs(outputs, (len(inputs), architecture.outputs))
+        objective.loss(outputs.float(), targets).backward()
     except UserError:
         raise
     except Exception as error:
@@ -47,9 +47,23 @@ def try_out(
         raise UserError(
             f"model: a training step fails on rows of shape {architecture.input_shape}: {first_line(error)}"
         ) from error
+    for name, parameter in tried.named_parameters():
+        if parameter.data_ptr() != memory.get(name):
+            raise UserError(replaced(name))
+        if parameter.grad is not None and parameter.grad.is_sparse:
+            raise UserError(f"model: {name} has sparse gradients, which are not supported; set sparse=False in its layer")
     classes = targets.argmax(1) if targets.ndim > 1 else targets
-    names = {"loss": math.nan, **objective.metrics(outputs.detach(), classes)}
+    names = {"loss": math.nan, **objective.metrics(outputs.detach().float(), classes)}
     monitored({f"{split}/{name}": value for split in ("train", "val") for name, value in names.items()}, monitor)
+
+
+def _check_outputs(outputs: Any, expected: tuple[int, int]) -> None:
+    """Raise UserError unless a network returned what it must: (rows, outputs), with a gradient."""
+    if not isinstance(outputs, Tensor) or tuple(outputs.shape) != expected:
+        found = tuple(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
+        raise UserError(f"model: forward() of {expected[0]} rows must return the shape {expected}, it returns {found}")
+    if not outputs.requires_grad:
+        raise UserError("model: the answers have no gradient; look for detach(), no_grad() or .data in forward()")
 
 
 def fitting_sizes(

@@ -13,7 +13,7 @@ from pipeline.models.registry import Architecture, build
 from pipeline.training import FitState, fit
 from pipeline.training.begin import begin
 from pipeline.training.checkpoint import Checkpoints
-from pipeline.training.early_stopping import EarlyStopping
+from pipeline.training.early_stopping import EarlyStopping, Mode
 from pipeline.training.hooks import Hook
 from pipeline.training.weights import dump, load
 from tests.training.test_loop import OBJECTIVE, rows
@@ -31,10 +31,10 @@ class Snapshots(Hook):
         self.weights.append({name: tensor.clone() for name, tensor in state.net.state_dict().items()})
 
 
-def trained(folder: Path, *, every_s: float = 0, lr: float = 0.05, min_delta: float = 0.0) -> tuple[EarlyStopping, Snapshots]:
+def trained(folder: Path, *, every_s: float = 0, lr: float = 0.05, mode: Mode = "auto") -> tuple[EarlyStopping, Snapshots]:
     torch.manual_seed(0)
     net = build(ARCHITECTURE)
-    stopping = EarlyStopping("val/loss", patience=None, min_delta=min_delta)
+    stopping = EarlyStopping("val/loss", patience=None, mode=mode)
     snapshots = Snapshots()
     hooks = [stopping, snapshots, Checkpoints(folder, ARCHITECTURE, stopping, every_s=every_s)]
     config = TrainConfig(epochs=4, lr=lr, optimizer=OptimizerConfig(name="sgd", momentum=0.0, weight_decay=0.0))
@@ -44,7 +44,7 @@ def trained(folder: Path, *, every_s: float = 0, lr: float = 0.05, min_delta: fl
 
 @pytest.mark.parametrize("every_s", [0, 1000])
 def test_best_holds_the_best_epochs_weights_however_rarely_it_is_written(tmp_path: Path, every_s: float) -> None:
-    stopping, snapshots = trained(tmp_path, every_s=every_s, min_delta=1.0)  # no later epoch is better by 1
+    stopping, snapshots = trained(tmp_path, every_s=every_s, mode="max")  # the loss falls, so the first epoch has the most
     assert stopping.best_epoch == 1
     best = load((tmp_path / "best.pt").read_bytes()).state_dict()
     assert all(torch.equal(best[name], snapshots.weights[0][name]) for name in best)

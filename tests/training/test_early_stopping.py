@@ -55,13 +55,15 @@ def test_a_score_is_best_when_highest() -> None:
 
 def test_a_change_below_min_delta_is_no_improvement() -> None:
     stopping, at = watch([1.0, 0.95, 0.91], min_delta=0.1)
-    assert (stopping.best_epoch, at) == (1, 3)
+    assert at == 3, "patience waits for more"
+    assert stopping.best_epoch == 3, "what is kept is the best all the same"
+    assert watch([1.0, 0.95, 0.89, 0.85, 0.82], min_delta=0.1)[1] == 5, "small steps add up to one that counts"
 
 
 def test_min_delta_can_be_a_share_of_the_best_value() -> None:
-    values = [200.0, 190.0, 170.0, 165.0]
-    assert watch(values, min_delta=0.1, relative=True, patience=None)[0].best_epoch == 3, "170 is more than 10 % below 200"
-    assert watch(values, min_delta=0.1, patience=None)[0].best_epoch == 4
+    values = [200.0, 190.0, 170.0, 165.0, 160.0]
+    assert watch(values, min_delta=0.1, relative=True)[1] == 5, "170 is more than 10 % below 200; 165 and 160 are not below 170"
+    assert watch(values, min_delta=0.1)[1] == 0
 
 
 def test_what_is_better_can_be_said_for_a_number_whose_name_does_not_tell() -> None:

