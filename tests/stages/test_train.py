@@ -84,6 +84,7 @@ def test_a_change_in_the_users_file_trains_anew(project: Project) -> None:
         (("class Net", "class Nett"), "the file has no 'Net'"),
         (("return self.layers(inputs)", "assert not self.training; return self.layers(inputs)"), "AssertionError"),
         (("return self.layers(inputs)", "return self.layers(inputs).detach()"), "the answers have no gradient"),
+        (("return self.layers(inputs)", "raise ValueError('no')"), "a training step fails on rows of shape"),
         (("return self.layers(inputs)", "return None"), "it returns NoneType"),
         (("super().__init__()", "super().__init__(); raise SystemExit(0)"), "failed"),
         (("from torch import nn", "import sys; sys.exit(0)"), "importing it failed: SystemExit"),
