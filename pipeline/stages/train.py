@@ -9,6 +9,7 @@ import msgspec
 from pipeline.artifacts import Model, Prepared
 from pipeline.config import Config, flatten
 from pipeline.config.model_sections import CustomConfig
+from pipeline.config.train_sections import EarlyStoppingConfig
 from pipeline.errors import GateRefused, SlipwayError, UserError
 from pipeline.models.registry import raised_in_users_file
 from pipeline.monitoring import conclude, monitors_for
@@ -53,16 +54,7 @@ def run(config: Config, prepared: Prepared, *, out: Path, tracker: Tracker, resu
     parts = assemble(config, prepared, source=source, choices=last["choices"] if last else None)
     check_before_training(parts, config, tracker)
     state = parts.state
-    early = section.early_stopping
-    stopping = EarlyStopping(
-        early.monitor,
-        patience=early.patience,
-        min_delta=early.min_delta,
-        relative=early.min_delta_mode == "relative",
-        mode=early.mode,
-        warmup_epochs=early.warmup_epochs,
-        stop_when_not_finite=early.stop_when_not_finite,
-    )
+    stopping = _early_stopping(section.early_stopping)
     parameters = sum(p.numel() for p in state.net.parameters())
     tracker.event("choices", **parts.choices)
     size = {"parameters": parameters, "rows": parts.rows.train.rows, "batches": len(parts.rows.train)}
@@ -102,6 +94,18 @@ def run(config: Config, prepared: Prepared, *, out: Path, tracker: Tracker, resu
     best_epoch, metric = stopping.best_epoch, parts.schema.headline
     conclude(monitors, state, out=out, tracker=tracker, metric=metric, best_epoch=best_epoch, params=settings, title=title)
     return _outcome(parts, stopping, parameters=parameters)
+
+
+def _early_stopping(section: EarlyStoppingConfig) -> EarlyStopping:
+    return EarlyStopping(
+        section.monitor,
+        patience=section.patience,
+        min_delta=section.min_delta,
+        relative=section.min_delta_mode == "relative",
+        mode=section.mode,
+        warmup_epochs=section.warmup_epochs,
+        stop_when_not_finite=section.stop_when_not_finite,
+    )
 
 
 def _fit(config: Config, parts: Assembly, hooks: Sequence[Hook]) -> None:

@@ -127,7 +127,7 @@ def _events(record: Record, folder: Path) -> Iterator[tuple[int | None, "Event"]
     from tensorboard.compat.proto.event_pb2 import Event
     from tensorboard.compat.proto.summary_pb2 import Summary
 
-    if record.kind in _BY_TAG:  # all in one event: half of a scalar's cost is its event
+    if record.kind in _BY_TAG:  # one event for all of them, not one each
         values = [one for tag, value in record.values.items() for one in _BY_TAG[record.kind](tag, value).value]
         yield record.step, Event(summary=Summary(value=values))
     elif record.kind == "series":
