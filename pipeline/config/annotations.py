@@ -33,3 +33,17 @@ def _words(member: Any) -> list[str]:
     if member is bool:
         return ["true", "false"]
     return [str(word) for word in get_args(member)] if get_origin(member) is Literal else []
+
+
+def tagged(union: Any, tag: Any) -> Any:
+    """Return the section of a union that a value of its first key chooses; None where there is none."""
+    for member in members(union):
+        first = next(iter(getattr(member, "model_fields", {}).values()), None)
+        if first is not None and tag in get_args(first.annotation):
+            return member
+    return None
+
+
+def tags(union: Any) -> list[str]:
+    """Return every value of the first key, which chooses among the sections of a union."""
+    return [word for member in members(union) for word in words(next(iter(member.model_fields.values())).annotation)]

@@ -13,7 +13,7 @@ from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
-from pipeline.config.annotations import members, words
+from pipeline.config.annotations import members, tagged, words
 from pipeline.config.yaml_source import Fault, Path_, Source
 
 Detail = dict[str, Any]  # one report of pydantic: type, loc, msg, input, ctx
@@ -57,9 +57,7 @@ def _place(kind: type[BaseModel], loc: tuple[Any, ...]) -> _Place:
     for part in loc:
         kinds = members(annotation)
         if len(kinds) > 1 and key is None:  # `part` is a tag
-            section = next(
-                (model for model in kinds if _is_section(model) and part == model.model_fields["name"].default), None
-            )
+            section = tagged(annotation, part)
             annotation, key = (section, None) if section else (annotation, path)
             continue
         path = (*path, str(part))
@@ -102,7 +100,7 @@ def _fault(place: _Place, detail: Detail, source: Source) -> Fault:
         case "value_error":
             message = str(detail["ctx"]["error"])
         case "union_tag_invalid":
-            path = (*path, "name")
+            path = (*path, detail["ctx"]["discriminator"].strip("'"))
             names = [name.strip(" '") for name in detail["ctx"]["expected_tags"].split(",")]
             message = _message("", names, str(detail["ctx"]["tag"]))
         case "model_type" | "model_attributes_type":
@@ -127,6 +125,8 @@ def _wanted(detail: Detail) -> str:
             return ""
         case "tuple_type":
             return "must be a list"
+        case "string_type":
+            return "must be text"
         case "too_short":
             least = detail["ctx"]["min_length"]
             return f"must have at least {least} item{'s' * (least > 1)}"

@@ -14,6 +14,7 @@ from typing import TypeVar
 from pydantic import ValidationError
 
 from pipeline.config.faults import faults_of
+from pipeline.config.data_sections import BuiltinData
 from pipeline.config.model_sections import MlpConfig
 from pipeline.config.section import Section
 from pipeline.config.sections import Config
@@ -36,6 +37,8 @@ def load(file: Path | None, overrides: Sequence[str] = ()) -> Config:
         parse_word(word, source, faults)
     if isinstance(source.get(("model",)), dict):
         source.put_default(("model", "name"), MlpConfig().name, source.origin(("model",)))
+    if isinstance(data := source.get(("data",)), dict):
+        source.put_default(("data", "source"), "table" if "path" in data else BuiltinData().source, source.origin(("data",)))
     return check(Config, source, faults)
 
 

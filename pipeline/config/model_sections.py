@@ -1,11 +1,10 @@
 """Which network is trained, and its sizes: one section for each value of `model.name`."""
 
-import math
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
-from pipeline.config.section import Positive, Section, listed
+from pipeline.config.section import Positive, Section, check_json, listed
 
 
 class MlpConfig(Section):
@@ -47,27 +46,8 @@ class CustomConfig(Section):
     @field_validator("args")
     @classmethod
     def _args_are_json(cls, args: dict[str, Any]) -> dict[str, Any]:
-        _check_json(args, "args")
+        check_json(args, "args")
         return args
 
 
-def _check_json(value: Any, path: str) -> None:
-    """Raise ValueError for a value that would not come back from JSON as it was: a NaN, a date."""
-    if isinstance(value, dict):
-        for key, item in value.items():
-            _check_json(item, f"{path}.{key}")
-    elif isinstance(value, list):
-        for index, item in enumerate(value):
-            _check_json(item, f"{path}[{index}]")
-    elif not isinstance(value, str | int | float | bool | None) or (isinstance(value, float) and not math.isfinite(value)):
-        raise ValueError(
-            f"{path}: must be a finite number, a string, a boolean, null, or a list or mapping of those; it is {value!r}"
-        )
-
-
 ModelConfig = Annotated[MlpConfig | CnnConfig | ResnetConfig | CustomConfig, Field(discriminator="name")]
-
-
-def model_names() -> list[str]:
-    """Return every value that `model.name` may have."""
-    return [kind.model_fields["name"].default for kind in get_args(get_args(ModelConfig)[0])]

@@ -2,14 +2,13 @@
 
 import json
 from collections.abc import Mapping
-from typing import Any, get_args
+from typing import Any
 
 import yaml
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from pipeline.config.annotations import alternatives
-from pipeline.config.model_sections import CustomConfig, model_names
+from pipeline.config.annotations import alternatives, members, tags
 from pipeline.config.section import Section
 from pipeline.config.sections import Config
 from pipeline.config.yaml_source import Loader
@@ -18,6 +17,14 @@ _HEADER = """\
 # Every key with its default. Written by `python -m pipeline config --defaults`; a test keeps it equal to the code.
 # Your own file holds only what differs; the command line wins: `make train SET="train.epochs=3 seed=1"`.
 """
+
+_EXAMPLES = {  # of keys that have no default
+    "file": "my_file.py",
+    "class_name": "Net",
+    "path": "my_data.csv",
+    "target": "my_target",
+    "dataset": "adult",
+}
 
 
 class _Dumper(yaml.SafeDumper):
@@ -45,7 +52,8 @@ def base_yaml() -> str:
     return _HEADER + "\n".join(_lines(Config, Config(), "")) + "\n"
 
 
-def _lines(kind: type[BaseModel], section: Section, indent: str) -> list[str]:
+def _lines(kind: type[BaseModel], section: Section, indent: str, *, union: Any = None) -> list[str]:
+    """Return a line for each key. `union`: what the section is a member of, if its first key chooses among several."""
     lines: list[str] = []
     for name, field in kind.model_fields.items():
         value = getattr(section, name)
@@ -54,12 +62,14 @@ def _lines(kind: type[BaseModel], section: Section, indent: str) -> list[str]:
             comment = (type(value).__doc__ or "").strip().splitlines()[0]
             lines += ["", f"# {comment}"] if not indent else []
             lines += [f"{indent}{key}:" + (f"  # {comment}" if indent else "")]
-            lines += _lines(type(value), value, indent + "  ")
-            lines += _other_choices(field) if key == "model" else []
+            lines += _lines(type(value), value, indent + "  ", union=field.annotation)
+            lines += _other_choices(name, field) if len(members(field.annotation)) > 1 else []
         else:
             plain = section.model_dump(mode="json")[name]
             text = f"{indent}{key}: {json.dumps(plain) if not isinstance(plain, str) else plain}"
-            lines.append(f"{text}  # {_comment(field) or ' | '.join(model_names())}")
+            choices = " | ".join(tags(union)) if not lines and len(members(union)) > 1 else ""
+            comment = choices or _comment(field)
+            lines.append(f"{text}  # {comment}" if comment else text)
     return lines
 
 
@@ -69,13 +79,12 @@ def _comment(field: FieldInfo) -> str:
     return "; ".join(part for part in parts if part)
 
 
-def _other_choices(field: FieldInfo) -> list[str]:
-    """Show the models that are not the default, as comments."""
+def _other_choices(name: str, field: FieldInfo) -> list[str]:
+    """Show the sections that could stand in the place of the default, as comments; keys without a default get an example."""
     lines: list[str] = []
-    for kind in get_args(field.annotation)[1:]:
-        section = (
-            CustomConfig.model_construct(file="my_model.py", class_name="Net", args={}) if kind is CustomConfig else kind()
-        )
+    for kind in members(field.annotation)[1:]:
+        needed = {key: _EXAMPLES[key] for key, inner in kind.model_fields.items() if inner.is_required()}
         comment = (kind.__doc__ or "").strip().splitlines()[0]
-        lines += [f"# model:  # {comment}", *("# " + line for line in _lines(kind, section, "  "))]
+        section = kind.model_construct(**needed)
+        lines += [f"# {name}:  # {comment}", *("# " + line for line in _lines(kind, section, "  "))]
     return lines

@@ -1,5 +1,6 @@
 """What every section of the config is made of."""
 
+import math
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -19,3 +20,17 @@ class Section(BaseModel):
 def listed(default: tuple[Any, ...], description: str) -> Any:
     """Return a field that holds a tuple and is written as a list, which is what YAML has."""
     return Field(default, strict=False, min_length=1, description=description)
+
+
+def check_json(value: Any, path: str) -> None:
+    """Raise ValueError for a value that would not come back from JSON as it was: a NaN, a date."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            check_json(item, f"{path}.{key}")
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            check_json(item, f"{path}[{index}]")
+    elif not isinstance(value, str | int | float | bool | None) or (isinstance(value, float) and not math.isfinite(value)):
+        raise ValueError(
+            f"{path}: must be a finite number, a string, a boolean, null, or a list or mapping of those; it is {value!r}"
+        )

@@ -1,7 +1,7 @@
 """Every key, its default, its range and one sentence: the source of `configs/base.yaml`, of `--schema` and of all checks.
 
-Stages have verbs for names and a section each; what they work on (`data`, `model`) are nouns. `model`, `train`, `augment` and
-`monitor` have files of their own.
+Stages have verbs for names and a section each; what they work on (`data`, `model`) are nouns. Large sections have files of
+their own.
 """
 
 from typing import Annotated, Any, Literal
@@ -9,43 +9,12 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from pipeline.config.augment_sections import AugmentConfig
+from pipeline.config.data_sections import BuiltinData, DataConfig
 from pipeline.config.model_sections import MlpConfig, ModelConfig
 from pipeline.config.monitor_sections import MonitorConfig
+from pipeline.config.prepare_sections import PrepareConfig
 from pipeline.config.section import LARGEST_SEED, Fraction, Positive, Section, listed
 from pipeline.config.train_sections import TrainConfig
-
-
-class DataConfig(Section):
-    """Where rows come from."""
-
-    source: Literal["digits", "breast_cancer", "wine", "iris", "diabetes"] = Field(
-        "digits", description="a data set that ships inside scikit-learn"
-    )
-
-
-class PrepareConfig(Section):
-    """How rows are split and normalized."""
-
-    validation_fraction: Fraction = Field(0.15, description="share of all rows that chooses the epoch and proves the export")
-    test_fraction: Fraction = Field(0.2, description="share of all rows that only `evaluate` reads")
-    split_seed: int = Field(
-        0,
-        ge=0,
-        le=LARGEST_SEED,
-        description="seed of the split, apart from `seed`, so that runs with other seeds compare on the same rows",
-    )
-    normalize: Literal["standard", "minmax", "none"] = Field(
-        "standard", description="fitted on train rows alone; for each column of a table, for each channel of an image"
-    )
-    normalize_target: Literal["standard", "none"] = Field(
-        "standard", description="regression only; undone inside the model, so answers keep the target's unit"
-    )
-
-    @model_validator(mode="after")
-    def _leaves_train_rows(self) -> "PrepareConfig":
-        if self.validation_fraction + self.test_fraction >= 1:
-            raise ValueError("validation_fraction and test_fraction add up to 1 or more, which leaves no row to train on")
-        return self
 
 
 class EvaluateConfig(Section):
@@ -96,7 +65,7 @@ class Config(Section):
 
     name: str = Field("run", pattern=r"^[A-Za-z0-9_-]{1,40}$", description="names runs and data; default: the file's name")
     seed: int = Field(0, ge=0, le=LARGEST_SEED, description="of weights, shuffling and dropout")
-    data: DataConfig = DataConfig()
+    data: DataConfig = BuiltinData()
     prepare: PrepareConfig = PrepareConfig()
     model: ModelConfig = MlpConfig()
     train: TrainConfig = TrainConfig()

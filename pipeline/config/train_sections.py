@@ -12,15 +12,19 @@ Auto = Literal["auto"]
 class LossConfig(Section):
     """What training minimizes."""
 
-    name: Literal["auto", "cross_entropy", "focal", "mse", "mae", "huber"] = Field(
-        "auto", description="auto: cross_entropy for classes, mse for values"
+    name: Literal["auto", "cross_entropy", "bce", "focal", "mse", "mae", "huber"] = Field(
+        "auto", description="auto: cross_entropy for classes, bce for labels of which a row may have several, mse for values"
     )
-    label_smoothing: float = Field(0.0, ge=0, lt=1, description="share of a class label spread over all classes")
+    label_smoothing: float = Field(
+        0.0, ge=0, lt=1, description="share of a class label spread over all classes; of several labels, over yes and no"
+    )
     focal_gamma: float = Field(2.0, ge=0, description="focal: how much rows that are already right count less")
     class_weights: (
         Literal["none", "balanced"] | Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(strict=False, min_length=1)]
     ) = Field(
-        "none", description="balanced: rare classes count more, as rows / (classes * rows of the class); or a number each"
+        "none",
+        description="balanced: rare classes count more, as rows / (classes * rows of the class), of several labels those that "
+        "a row has, as rows without / rows with the label; or a number each",
     )
 
 
@@ -72,6 +76,9 @@ class TrainConfig(Section):
     """One training run."""
 
     epochs: Positive = Field(60, description="at most; early stopping may end sooner")
+    folds: Annotated[int, Field(ge=2, le=100)] | None = Field(
+        None, description="cross-validation: so many further trainings, each scored on rows that it never saw"
+    )
     batch_size: Positive | Auto = Field(
         32, description="rows in a step; auto: by the number of rows, halved while memory does not suffice"
     )

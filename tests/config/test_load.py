@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from pipeline.config import Config, MlflowSettings, load, load_section, resolved_yaml
+from pipeline.config.data_sections import TableData
 from pipeline.errors import ConfigError
 
 
@@ -121,7 +122,7 @@ def keys(section: type[BaseModel], prefix: str = "") -> Iterator[str]:
 
 
 def test_a_mapping_is_refused_for_every_key_in_one_line_that_names_no_tag() -> None:
-    swept = [key for key in keys(Config) if key != "model.name"]
+    swept = [key for key in keys(Config) if key not in {"model.name", "data.source"}]  # they choose the section
     for key in swept:
         (line,) = faults(None, f"{key}={{x: 1}}")
         assert line.startswith(f"command line: {key}: must be "), line
@@ -250,3 +251,38 @@ def test_what_is_written_is_read_back_the_same(tmp_path_factory: pytest.TempPath
     file.write_text(resolved_yaml(config.model_dump(mode="json", by_alias=True)))
     assert load(file) == config
     assert isinstance(config, Config)
+
+
+def test_a_path_without_a_source_means_a_table(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text("data: {path: people.csv, target: income}\n")
+    data = load(file).data
+    assert isinstance(data, TableData)
+    assert (data.path, data.target) == ("people.csv", "income")
+
+
+def test_several_targets_are_a_list_and_an_empty_one_is_refused() -> None:
+    data = load(None, ["data.path=a.csv", "data.target=[x,y]"]).data
+    assert isinstance(data, TableData)
+    assert data.target == ("x", "y")
+    assert faults(None, "data.path=a.csv", "data.target=[]") == [
+        "command line: data.target: must be text or must have at least 1 item (value [])"
+    ]
+
+
+def test_a_source_knows_its_own_keys_and_says_what_it_lacks() -> None:
+    assert faults(None, "data.source=table") == [
+        "command line: data.target: required, but missing",
+        "command line: data.path: required, but missing",
+    ]
+    assert faults(None, "data.source=wine", "data.path=a.csv") == [
+        "command line: data.path: unknown key (value 'a.csv'); known: source"
+    ]
+    assert faults(None, "data.source=tabel")[0].endswith("(value 'tabel'); did you mean 'table'?")
+
+
+def test_a_split_by_a_column_needs_the_column_and_no_other_split_takes_one() -> None:
+    (line,) = faults(None, "prepare.split=grouped")
+    assert "split: grouped needs prepare.split_column, the column that it goes by" in line
+    (line,) = faults(None, "prepare.split_column=patient")
+    assert "is for split grouped, time or column, and split is auto" in line
