@@ -7,13 +7,17 @@ CONFIG ?= configs/digits.yaml
 SET ?=
 RUN ?= latest
 PORT ?=
+DATA ?=
+TARGET ?=
+NAME ?=
+FORCE ?=
 PYTHON ?= python3
 PIP_ARGS ?=
 
 PY := .venv/bin/python
 STAGE = $(PY) -m pipeline $@ --config $(CONFIG) --run $(RUN) $(SET)
 
-.PHONY: help setup prepare train evaluate export serve all config sanity lr-find resume-check sync mlflow tensorboard test test-slow check format bench bench-streaming bench-training image lock clean
+.PHONY: help setup init prepare train evaluate export serve all config sanity lr-find resume-check sync mlflow tensorboard test test-slow check format bench bench-data bench-streaming bench-training image lock clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,11 +26,16 @@ help:  ## list the targets
 	@echo '  SET="train.epochs=3 seed=1"  keys that win over it; `make config` shows all of them'
 	@echo '  RUN=latest                   the run to work on: the newest that fits, or an id from runs/'
 	@echo '  PORT=8080                    the port of `make serve`'
+	@echo '  DATA=my.csv TARGET=column    for `make init`; also NAME=mine, FORCE=1 to overwrite'
 	@echo '  PIP_ARGS="..."               options for pip, such as another index for a CPU build of torch'
 
 setup: .venv/.train .venv/.dev  ## make .venv and install everything; other targets install what they need
 
-prepare: .venv/.train  ## split, describe and normalize the data
+init: .venv/.train  ## look at DATA=my.csv (TARGET=column) and write a config for it
+	@$(if $(DATA),,$(error say which data: make init DATA=my.csv TARGET=column))$(PY) -m pipeline init "$(DATA)" \
+	  $(if $(TARGET),--target "$(TARGET)") $(if $(NAME),--name "$(NAME)") $(if $(FORCE),--force)
+
+prepare: .venv/.train  ## read, check, split and measure the data; write its report
 	@$(PY) -m pipeline prepare --config $(CONFIG) $(SET)
 
 train: .venv/.train  ## train; keep the best and the last checkpoint
@@ -82,6 +91,9 @@ format: .venv/.dev  ## format the code and mend what ruff can
 
 bench: .venv/.dev  ## measure the accuracy of the shipped configs
 	@$(PY) -m benchmarks.accuracy
+
+bench-data: .venv/.train  ## measure prepare on tables of 0.1, 1 and 10 million rows beside pandas and scikit-learn
+	@$(PY) -m benchmarks.data
 
 bench-streaming: .venv/.train  ## measure training on 5 GB of rows streamed from disk
 	@$(PY) -m benchmarks.streaming

@@ -82,7 +82,7 @@ class Prepared(Artifact):
     """Split rows in their raw units, the schema, and statistics of the train rows."""
 
     kind = "prepared"
-    SCHEMA, STATISTICS = "schema.json", "statistics.json"
+    SCHEMA, STATISTICS, REQUESTS, REPORT, PAGE = "schema.json", "statistics.json", "requests.json", "report.json", "report.html"
 
     @property
     def schema(self) -> Schema:
@@ -102,6 +102,22 @@ class Prepared(Artifact):
     def open_split(self, split: Split) -> tuple[Mapped, Mapped]:
         """Return what `split` does, memory-mapped and read-only; the files are verified first, in a stream."""
         return self._mapped(f"{split}.inputs.npy"), self._mapped(f"{split}.targets.npy")
+
+    def row_numbers(self, split: Split) -> NDArray[np.int64]:
+        """Return where in the source each row of a split was, (rows,), counted from 0."""
+        return self._array(f"{split}.rows.npy")
+
+    @property
+    def requests(self) -> list[list[Any]]:
+        """Validation rows as a client would send them, messy ones first; `request_rows` numbers them. Empty for images."""
+        found: list[list[Any]] = self.read_json(self.REQUESTS)["values"]
+        return found
+
+    @property
+    def request_rows(self) -> list[int]:
+        """Position of each of `requests` among the validation rows."""
+        found: list[int] = self.read_json(self.REQUESTS)["rows"]
+        return found
 
     def split_bytes(self, split: Split) -> int:
         """Return how many bytes of memory a split takes, without reading it."""

@@ -22,12 +22,12 @@ from pipeline.config import Config, flatten, load
 from pipeline.config.model_sections import CustomConfig
 from pipeline.errors import ConfigError, UserError
 from pipeline.manifest import MANIFEST
+from pipeline.outside import ABSENT, data_files, model_files
 from pipeline.runs import LATEST, Request, Run, all_runs, named_run, new_run, partial_of
 from pipeline.stages import Resume, Stage, chain, stage_making
-from serving.files import record_of, sha256_of
+from serving.files import sha256_of
 
 Words = Mapping[str, str]
-_ABSENT = "no file"
 Warn = Callable[[str], None]
 _TRAINING = chain(stage_making(Model))
 _SETTLED = {name for stage in _TRAINING for name in stage.sections}  # what a run is, once it is trained
@@ -63,7 +63,7 @@ def choose(stage: Stage, file: Path | None, words: Sequence[str], run_name: str,
             continue
         if training_identity(candidate) == request.identity and (_training_folder(run) / MANIFEST).is_file():
             return Choice(run, candidate, pinned=False, request=_continued(request, stage, asked, candidate))
-    if isinstance(config.model, CustomConfig) and external_files(config)["model.file"] == _ABSENT:
+    if isinstance(config.model, CustomConfig) and model_files(config)["model.file"] == ABSENT:
         raise UserError(f"model.file: there is no file {config.model.file!r}; paths are relative to the folder of the command")
     request = Request(training_identity(config), config.model_dump(mode="json", by_alias=True), asked)
     return Choice(new_run(root, request), config, pinned=False, request=request)
@@ -110,18 +110,12 @@ def _training_folder(run: Run) -> Path:
 
 
 def training_identity(config: Config) -> str:
-    """Return a digest of everything that training depends on: config, our code, and the user's model file."""
+    """Return a digest of everything that training depends on: config, our code, and the user's files."""
     sections = {name: config.section(name) for stage in _TRAINING for name in stage.sections}
     code = [code_digest(stage.code) for stage in _TRAINING]
-    return sha256_of(msgspec.json.encode([sections, code, list(external_files(config).values())], order="sorted"))
-
-
-def external_files(config: Config) -> dict[str, str]:
-    """Return the digest of each file outside the repository that training reads, by the key that names it."""
-    if not isinstance(config.model, CustomConfig):
-        return {}
-    file = Path(config.model.file)
-    return {"model.file": record_of(file).sha256 if file.is_file() else _ABSENT}
+    return sha256_of(
+        msgspec.json.encode([sections, code, list((data_files(config) | model_files(config)).values())], order="sorted")
+    )
 
 
 def _named(stage: Stage, asked: Words, words: Sequence[str], name: str, root: Path) -> Choice:

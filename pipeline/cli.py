@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.config import Config, MlflowSettings, base_yaml, load, load_section, resolved_yaml
 from pipeline.errors import SlipwayError, UserError
+from pipeline.init.options import add_init
 from pipeline.stages import STAGES, Stage, stage_named
 from serving.errors import ServingError
 
@@ -232,6 +233,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--follow", action="store_true", help=argparse.SUPPRESS)  # how a running command feeds MLflow
     command.add_argument("--to", choices=("mlflow", "wandb"), default="mlflow", help=argparse.SUPPRESS)
     command.set_defaults(run_command=_sync)
+    add_init(commands, say=_Output().line)
     command = commands.add_parser("mlflow", help="open the MLflow UI on the store of mlflow.yaml")
     command.set_defaults(run_command=_mlflow_ui)
     command = commands.add_parser("tensorboard", help="open TensorBoard on all runs")

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.artifacts import Artifact, Model, Prepared
-from pipeline.choose import Choice, external_files
+from pipeline.choose import Choice
 from pipeline.code import code_digest
 from pipeline.config import Config, MlflowSettings, flatten
 from pipeline.errors import Interrupted, SlipwayError, UserError
 from pipeline.manifest import MANIFEST, Manifest, git_state, now, read_manifest, records_of, versions, write_manifest
+from pipeline.outside import data_files, model_files
 from pipeline.runs import Run, partial_folder, point_latest, wait_for
 from pipeline.stages import Outcome, Stage, stage_making
 from pipeline.tracking import Journal, Projection, Shared, Tracker, read_journal
@@ -85,6 +86,8 @@ class Runner:
             self._check_pair(stage, artifact, inputs[0])
         if self._run is not None and kind is Model:
             point_latest(self._run)
+        if self._run is not None and kind is Prepared:
+            self._run.link(stage.name, artifact.folder)
         self._made[kind.kind] = artifact
         return artifact
 
@@ -192,7 +195,9 @@ class Runner:
     def _wanted(self, stage: Stage, inputs: list[Artifact]) -> _Wanted:
         takes = {artifact.kind: artifact.digest for artifact in inputs}
         if stage.makes is Model:
-            takes |= external_files(self._config)
+            takes |= model_files(self._config)
+        if stage.makes is Prepared:
+            takes |= data_files(self._config)
         return _Wanted(takes, {name: self._config.section(name) for name in stage.sections}, code_digest(stage.code))
 
     def _check_pair(self, stage: Stage, model: Artifact, prepared: Artifact) -> None:
@@ -210,7 +215,7 @@ class Runner:
             assert self._run is not None
             return self._run.folder / stage.name
         wanted = self._wanted(stage, [])
-        return PREPARED_ROOT / f"{self._config.name}-{sha256_of(repr((wanted.config, wanted.code)).encode())[:8]}"
+        return PREPARED_ROOT / f"{self._config.name}-{sha256_of(repr((wanted.takes, wanted.config, wanted.code)).encode())[:8]}"
 
     def _warn(self, line: str) -> None:
         self._console.line(f"warning: {line}")

@@ -3,6 +3,7 @@
 run.json      what was asked for, so that a later command can continue
 config.yaml   every key, resolved
 journal.jsonl every metric and event (pipeline.tracking)
+prepare/      a link to the prepared rows, which runs share
 <stage>/      complete, or absent; `<stage>.partial/` while it is being made
 latest        in `runs/`: a link to the run that the last command worked on
 """
@@ -70,6 +71,10 @@ class Run:
         write_atomic(self.folder / "config.yaml", resolved_yaml(request.config).encode())
         write_atomic(self.folder / "run.json", msgspec.json.format(msgspec.json.encode(request), indent=2))
 
+    def link(self, name: str, folder: Path) -> None:
+        """Make `name` in this run a link to a folder that runs share."""
+        _link(self.folder / name, Path(os.path.relpath(folder, self.folder)))
+
     @contextmanager
     def lock(self) -> Iterator[None]:
         """Hold the run against other commands; the system frees it when this process ends, however it ends."""
@@ -136,10 +141,14 @@ def all_runs(root: Path, warn: Callable[[str], None] | None = None) -> Sequence[
 
 def point_latest(run: Run) -> None:
     """Make `runs/latest` name this run."""
-    temporary = run.folder.parent / f".{LATEST}-{os.getpid()}"
+    _link(run.folder.parent / LATEST, Path(run.id))
+
+
+def _link(link: Path, target: Path) -> None:
+    temporary = link.with_name(f".{link.name}-{os.getpid()}")
     temporary.unlink(missing_ok=True)
-    temporary.symlink_to(run.id)
-    temporary.replace(run.folder.parent / LATEST)
+    temporary.symlink_to(target)
+    temporary.replace(link)
 
 
 def partial_of(final: Path) -> Path:

@@ -18,7 +18,7 @@ from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 from serving.bundle import Bundle
 from serving.errors import InvalidInput, ServingError
 from serving.predictor import Predictor
-from serving.protocols import native
+from serving.protocols import native, pictures
 from serving.telemetry import CONTENT_TYPE, Telemetry
 
 _JSON = "application/json"
@@ -44,9 +44,12 @@ class Service:
             _log.error("not ready: %s", error)
         self.telemetry.ready.set(self.unready is None)
 
-    def predict(self, body: bytes) -> bytes:
-        """Answer one request in Slipway's own JSON."""
-        inputs = self.decoder.decode(body)
+    def predict(self, body: bytes, content_type: str) -> bytes:
+        """Answer one request in Slipway's own JSON; pictures are known by their content type, anything else is read as JSON."""
+        if pictures.is_upload(content_type):
+            inputs = pictures.rows_of(body, content_type, self.description.schema)
+        else:
+            inputs = self.decoder.decode(body)
         predictions = self.predictor.answers(self.predictor.predict(inputs))
         self.telemetry.rows.inc(len(inputs))
         return native.encode(predictions, self.identity)
@@ -71,7 +74,7 @@ def _add_routes(app: Flask, service: Service) -> None:
     def predict() -> Response:
         if service.unready is not None:
             return _error(HTTPStatus.SERVICE_UNAVAILABLE, "not_ready", "the model is not ready; GET /readyz says why")
-        return Response(service.predict(_body()), mimetype=_JSON)
+        return Response(service.predict(_body(), request.environ.get("CONTENT_TYPE", "")), mimetype=_JSON)
 
     @app.get("/healthz")
     def healthz() -> Response:
@@ -123,6 +126,10 @@ def _add_errors(app: Flask) -> None:
     @app.errorhandler(InvalidInput)
     def invalid(error: InvalidInput) -> Response:
         return _error(HTTPStatus.BAD_REQUEST, "invalid_input", str(error), field=error.field)
+
+    @app.errorhandler(pictures.NoPictures)
+    def no_pictures(error: pictures.NoPictures) -> Response:
+        return _error(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", str(error))
 
     @app.errorhandler(RequestEntityTooLarge)
     def too_large(error: RequestEntityTooLarge) -> Response:

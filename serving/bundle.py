@@ -71,14 +71,17 @@ class Description(msgspec.Struct, frozen=True, kw_only=True):
 class Golden(msgspec.Struct, frozen=True):
     """Requests with the answers of the evaluated model.
 
-    `inputs`: rows as a client sends them. `outputs`: (rows, outputs), probabilities or values. An answer `a` passes against
-    `b` when |a - b| <= atol + rtol * |b|.
+    `inputs`: rows as a client sends them, cells of a table as people write them. `outputs`: (rows, outputs), probabilities or
+    values. `pictures`: bytes of picture files (in JSON as base64), with their answers in `picture_outputs`. An answer `a`
+    passes against `b` when |a - b| <= atol + rtol * |b|.
     """
 
     inputs: list[Any]
     outputs: list[list[float]]
     atol: float
     rtol: float
+    pictures: list[bytes] = []
+    picture_outputs: list[list[float]] = []
 
 
 class Bundle:

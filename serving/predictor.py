@@ -11,8 +11,12 @@ import numpy as np
 
 from serving import runtimes
 from serving.bundle import Bundle, Golden, Runtime
+from serving.columns import Encoder, Unfit
 from serving.errors import BundleError, InvalidInput, ServingError, first_line
+from serving.images import decode
 from serving.schema import Array, Schema
+
+LABEL_FROM = 0.5  # the least probability with which a row is given a label
 
 
 class Predictor:
@@ -40,7 +44,7 @@ class Predictor:
         return cls(bundle.artifact(), schema=description.schema, runtime=description.artifact.runtime, threads=threads)
 
     def predict(self, inputs: Array) -> Array:
-        """Return probabilities (classification) or values in the target's unit (regression).
+        """Return probabilities (classification, multilabel) or values in the target's unit (regression).
 
         inputs: (batch, *schema.shape) float32, raw values. Returns (batch, outputs) float32.
         Raises BundleError when the artifact returns another shape: a wrong artifact must not answer.
@@ -62,9 +66,14 @@ class Predictor:
                 f"row {int(finite.argmin())}: the model has no finite answer for these values; "
                 "GET /info shows the range that it was trained on"
             )
-        if self.schema.task == "regression":
-            return [{"value": value} for (value,) in outputs.tolist()]
-        classes = self.schema.classes
+        classes, targets = self.schema.classes, self.schema.targets
+        match self.schema.task:
+            case "regression" if targets:
+                return [{"values": dict(zip(targets, row, strict=True))} for row in outputs.tolist()]
+            case "regression":
+                return [{"value": value} for (value,) in outputs.tolist()]
+            case "multilabel":
+                return [_labels(dict(zip(classes, row, strict=True))) for row in outputs.tolist()]
         best = outputs.argmax(axis=1).tolist()
         return [
             {"label": classes[index], "score": row[index], "probabilities": dict(zip(classes, row, strict=True))}
@@ -73,11 +82,39 @@ class Predictor:
 
     def check(self, golden: Golden) -> None:
         """Replay golden requests; raise BundleError naming the first row whose answer is not the evaluated model's."""
-        inputs, expected, count = _array(golden.inputs), _array(golden.outputs), len(golden.inputs)
+        self._replay("request", golden.inputs, self._rows(golden.inputs), golden.outputs, golden)
+        if golden.pictures or golden.picture_outputs:
+            self._replay("picture", golden.pictures, self._pictures(golden.pictures), golden.picture_outputs, golden)
+
+    def _rows(self, rows: list[Any]) -> Array:
+        """Return golden rows as numbers, through the encoder that requests go through."""
+        if self.schema.plain:
+            return _array(rows)
+        try:
+            return Encoder(self.schema).encode(rows)
+        except Unfit as error:
+            name = self.schema.features[error.column].name
+            raise BundleError(f"golden request {error.index}: {name!r}: {error}; export the run again") from error
+        except (TypeError, ValueError) as error:  # rows that are too short, or no rows
+            raise BundleError(f"golden requests: {first_line(error)}; export the run again") from error
+
+    def _pictures(self, pictures: list[bytes]) -> Array:
+        """Return golden pictures as numbers, through the function that reads uploads."""
+        if self.schema.picture is None:
+            raise BundleError("golden pictures: the schema says that this model takes none; export the run again")
+        height, width = self.schema.shape[-2:]
+        try:
+            found = [decode(picture, mode=self.schema.picture, size=(height, width)) for picture in pictures]
+        except InvalidInput as error:
+            raise BundleError(f"golden pictures: {error}; export the run again") from error
+        return np.stack(found) if found else _array([])
+
+    def _replay(self, what: str, given: list[Any], inputs: Array, outputs: list[Any], golden: Golden) -> None:
+        expected, count = _array(outputs), len(given)
         promised = (count, *self.schema.shape), (count, self.schema.outputs)
         if not count or (inputs.shape, expected.shape) != promised:
             raise BundleError(
-                f"golden requests: shapes {inputs.shape} and {expected.shape} where the schema promises "
+                f"golden {what}s: shapes {inputs.shape} and {expected.shape} where the schema promises "
                 f"{promised[0]} and {promised[1]}, and at least one row; export the run again"
             )
         found = self.predict(inputs)
@@ -86,9 +123,14 @@ class Predictor:
         if wrong.any():
             row, column = (int(index) for index in np.argwhere(wrong)[0])
             raise BundleError(
-                f"golden request {row}: output {column} is {found[row, column]:.6g}, the evaluated model gave "
+                f"golden {what} {row}: output {column} is {found[row, column]:.6g}, the evaluated model gave "
                 f"{expected[row, column]:.6g} (tolerance {allowed[row, column]:.2g})"
             )
+
+
+def _labels(probabilities: dict[str, float]) -> dict[str, Any]:
+    given = [label for label, probability in probabilities.items() if probability >= LABEL_FROM]
+    return {"labels": given, "probabilities": probabilities}
 
 
 def _array(rows: list[Any]) -> Array:

@@ -71,7 +71,7 @@ class ImagesData(Section):
     """A folder of pictures: a folder for each class, or a file of labels."""
 
     source: Literal["images"] = "images"
-    path: str = Field(description="folder; PNG, JPEG and WebP files")
+    path: str = Field(description="folder; PNG, JPEG, WebP, BMP and GIF files")
     labels: str | None = Field(None, description="a CSV with a column of file names and one of labels; null: folder names")
     target: str = Field("label", description="what the target is called; with a file of labels: its column")
     task: DataTask = Field(
@@ -81,7 +81,7 @@ class ImagesData(Section):
         "auto", description="L: gray; auto: gray where every picture that is looked at is"
     )
     size: Annotated[tuple[Positive, Positive], Field(strict=False)] | Literal["auto"] = Field(
-        "auto", description="height and width that pictures are resized to; auto: their median, 224 at most"
+        "auto", description="height and width that pictures are resized to; auto: the median of up to 200 pictures, 224 at most"
     )
 
 

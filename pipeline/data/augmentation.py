@@ -10,7 +10,7 @@ times as long.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -21,7 +21,7 @@ from torch.nn import functional
 
 from pipeline.config.augment_sections import AugmentConfig
 from pipeline.errors import UserError
-from serving.schema import Task
+from serving.schema import Feature, Task
 
 _COLORS = ("brightness", "contrast", "saturation", "hue")  # in this order
 _ERASED_SHARE = (0.02, 0.33)  # of the image's area; both as in torchvision
@@ -47,14 +47,22 @@ class Augmentation:
     """
 
     def __init__(
-        self, config: AugmentConfig, shape: tuple[int, ...], *, task: Task, classes: int, low: float, high: float
+        self,
+        config: AugmentConfig,
+        shape: tuple[int, ...],
+        *,
+        task: Task,
+        classes: int,
+        low: float,
+        high: float,
+        features: Sequence[Feature] = (),
     ) -> None:
         """Raise UserError with a line for each key that such rows have no use for.
 
-        shape: of a row, (columns,), (height, width) or (channels, height, width). classes: not read for regression. low, high:
-        range of the train rows; `low` is the darkest value, which fills borders and blanks.
+        shape: of a row, (columns,), (height, width) or (channels, height, width). classes: read for classification alone. low,
+        high: range of the train rows; `low` is the darkest value, which fills borders and blanks. features: of a table.
         """
-        _refuse(config, shape, task)
+        _refuse(config, shape, task, features)
         self._steps = _steps(config, low=low, span=high - low or 1.0)  # images of one value have no span to divide by
         self._numbers = [step.numbers for step in self._steps]
         self._mixes = _mixes(config)
@@ -70,8 +78,8 @@ class Augmentation:
     def __call__(self, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """Return changed inputs and their targets; the very same tensors where nothing is on.
 
-        inputs: (batch, *shape) float32, raw. targets: (batch,) int64 classes or float32 values; where rows are mixed, classes
-        come back as float32 probabilities (batch, classes).
+        inputs: (batch, *shape) float32, raw. targets: (batch,) int64 classes or float32 values, or (batch, n) float32 labels or
+        values; where rows are mixed, classes come back as float32 probabilities (batch, classes), and labels between 0 and 1.
         """
         if not self._steps and not self._mixes:
             return inputs, targets
@@ -87,8 +95,9 @@ class Augmentation:
         return rows.squeeze(1) if inputs.ndim == 3 else rows, targets
 
 
-def _refuse(config: AugmentConfig, shape: tuple[int, ...], task: Task) -> None:
+def _refuse(config: AugmentConfig, shape: tuple[int, ...], task: Task, features: Sequence[Feature]) -> None:
     faults = []
+    unmixable = next((feature for feature in features if feature.kind != "number" or feature.nullable), None)
     is_image = len(shape) in (2, 3)
     for key, value in config.model_dump().items():
         if not value:
@@ -102,6 +111,9 @@ def _refuse(config: AugmentConfig, shape: tuple[int, ...], task: Task) -> None:
             reason = f"must be below height and width, or a crop can miss the image of {shape[-2]} x {shape[-1]} pixels"
         elif key == "cutmix_alpha" and task == "regression":
             reason = "mixes classes, and the task is regression; set it to 0, or use augment.mixup_alpha"
+        elif key == "mixup_alpha" and unmixable is not None:
+            what = "may be missing" if unmixable.kind == "number" else f"is a {unmixable.kind}"
+            reason = f"mixes numbers that are always there, and column {unmixable.name!r} {what}; set it to 0"
         if reason:
             faults.append(f"augment.{key}: {value} {reason}")
     if faults:
@@ -230,8 +242,6 @@ def _cutmix(images: Tensor, *, beta: Beta) -> tuple[Tensor, Tensor]:
 
 
 def _mixed(targets: Tensor, share: Tensor, classes: int | None) -> Tensor:
-    """Return the targets mixed like their rows: probabilities (batch, classes), or values (batch,)."""
-    if classes is None:
-        return targets.lerp(targets.roll(1, 0), share)
-    certain = functional.one_hot(targets, classes).float()
-    return certain.lerp(certain.roll(1, 0), share.unsqueeze(1))
+    """Return the targets mixed like their rows: classes as probabilities (batch, classes), others in the shape they have."""
+    certain = targets if classes is None else functional.one_hot(targets, classes).float()
+    return certain.lerp(certain.roll(1, 0), share.unsqueeze(1) if certain.ndim == 2 else share)

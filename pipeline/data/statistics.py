@@ -1,45 +1,120 @@
-"""Normalization as numbers: fitted on train rows, stored as JSON, applied inside the exported graph.
+"""Normalization as numbers: fitted on train rows alone, stored as JSON, applied inside the exported graph.
 
-normalized = (raw - shift) / scale
+normalized = (raw - shift) / scale; pipeline.models.tabular has the rest: what is missing, categories, dates.
 """
 
-from typing import Any, Literal
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-Method = Literal["standard", "minmax", "none"]
+from pipeline.config.prepare_sections import Normalization
+
 _CONSTANT = 1e-12  # a spread below this, relative to the values, is a constant column
+KNOTS = 33  # of the quantile normalization
 
 
-def fit(values: NDArray[np.float32], method: Method, *, per_channel: bool) -> dict[str, Any]:
-    """Return {"shift": …, "scale": …}, nested lists that broadcast over a row.
+@dataclass
+class Moments:
+    """Count, mean, spread and range of columns, gathered chunk by chunk (Chan, Golub and LeVeque 1979); NaN is left out.
 
-    values: (rows, *shape). per_channel: one number for each channel of a (rows, channels, height, width) image, or for a whole
-    (rows, height, width) one; otherwise one for each value of the row. A constant gets scale 1, so that it becomes 0.
+    Each is (columns,) float64.
     """
-    wide = values.astype(np.float64)  # float32 sums lose digits over many rows
-    axes: tuple[int, ...] = (0,)
-    if per_channel:
-        axes = (0, *range(values.ndim - 2, values.ndim))
-    shift, scale = _measure(wide, method, axes)
-    scale = np.where(np.abs(scale) <= _CONSTANT * np.maximum(np.abs(shift), 1), 1.0, scale)
-    keep = tuple(axis for axis in axes if axis != 0)
-    return {"shift": _expand(shift, keep).tolist(), "scale": _expand(scale, keep).tolist()}
+
+    shape: tuple[int, ...]
+    count: NDArray[np.float64] = field(init=False)
+    mean: NDArray[np.float64] = field(init=False)
+    squares: NDArray[np.float64] = field(init=False)  # sum of squared distances from the mean
+    minimum: NDArray[np.float64] = field(init=False)
+    maximum: NDArray[np.float64] = field(init=False)
+    rows: int = 0
+
+    def __post_init__(self) -> None:
+        """Begin with no row."""
+        self.count, self.mean, self.squares = (np.zeros(self.shape) for _ in range(3))
+        self.minimum, self.maximum = np.full(self.shape, np.inf), np.full(self.shape, -np.inf)
+
+    def add(self, rows: NDArray[np.floating[Any]]) -> None:
+        """Take in (rows, *shape), more of them."""
+        self.rows += len(rows)
+        if not len(rows):
+            return
+        there = ~np.isnan(rows)
+        wide = np.where(there, rows, 0).astype(np.float64)  # float32 sums lose digits over many rows
+        count = there.sum(axis=0).astype(np.float64)
+        mean = wide.sum(axis=0) / np.maximum(count, 1)
+        squares = (np.where(there, wide - mean, 0) ** 2).sum(axis=0)
+        total, delta = np.maximum(self.count + count, 1), mean - self.mean
+        self.squares += squares + delta**2 * self.count * count / total
+        self.mean = self.mean + np.where(count > 0, delta * count / total, 0)
+        self.count += count
+        self.minimum = np.fmin(self.minimum, np.where(there, rows, np.inf).min(axis=0))
+        self.maximum = np.fmax(self.maximum, np.where(there, rows, -np.inf).max(axis=0))
+
+    @property
+    def std(self) -> NDArray[np.float64]:
+        """Population standard deviation."""
+        return np.sqrt(self.squares / np.maximum(self.count, 1))
+
+    @property
+    def missing(self) -> NDArray[np.float64]:
+        """Number of rows that lack a value."""
+        return self.rows - self.count
 
 
-def _measure(values: NDArray[np.float64], method: Method, axes: tuple[int, ...]) -> tuple[NDArray[Any], NDArray[Any]]:
+def affine(method: Normalization, moments: Moments, quartiles: NDArray[np.float64] | None) -> tuple[Any, Any]:
+    """Return shift and scale, (columns,) each. A constant gets scale 1, so that it becomes 0.
+
+    quartiles: (3, columns), which `robust` needs: median and interquartile range (as in scikit-learn's RobustScaler).
+    """
     match method:
-        case "standard":
-            return values.mean(axis=axes), values.std(axis=axes)
         case "minmax":
-            low = values.min(axis=axes)
-            return low, values.max(axis=axes) - low
+            shift, scale = moments.minimum, moments.maximum - moments.minimum
+        case "robust":
+            assert quartiles is not None
+            shift, scale = quartiles[1], quartiles[2] - quartiles[0]
+            scale = np.where(scale > 0, scale, moments.std)  # more than half of the values are the same
         case "none":
-            shape = values.mean(axis=axes).shape
-            return np.zeros(shape), np.ones(shape)
+            shift, scale = np.zeros(moments.shape), np.ones(moments.shape)
+        case _:
+            shift, scale = moments.mean, moments.std
+    shift, scale = (np.where(moments.count > 0, numbers, default) for numbers, default in ((shift, 0.0), (scale, 1.0)))
+    return shift, np.where(np.abs(scale) <= _CONSTANT * np.maximum(np.abs(shift), 1), 1.0, scale)
 
 
-def _expand(numbers: NDArray[Any], axes: tuple[int, ...]) -> NDArray[Any]:
-    """Add the axes that were averaged over, without the batch's, as length 1."""
-    return np.expand_dims(numbers, tuple(axis - 1 for axis in axes)) if axes else numbers
+def fit_array(method: Normalization, moments: Moments, *, per_channel: bool) -> dict[str, Any]:
+    """Return {"shift", "scale"}, nested lists that broadcast over a row, of rows that are arrays.
+
+    per_channel: one number for each channel of a (channels, height, width) image, or for a whole (height, width) one; otherwise
+    one for each value of the row.
+    """
+    if not per_channel:
+        shift, scale = affine(method, moments, None)
+        return {"shift": shift.tolist(), "scale": scale.tolist()}
+    axes = tuple(range(len(moments.shape) - 2, len(moments.shape)))
+    whole = _pooled(moments, axes)
+    shift, scale = affine(method, whole, None)
+    return {"shift": shift.tolist(), "scale": scale.tolist()}
+
+
+def _pooled(moments: Moments, axes: tuple[int, ...]) -> Moments:
+    """Return the moments over some axes of a row, which stay as length 1."""
+    mean = moments.mean.mean(axis=axes, keepdims=True)
+    pooled = Moments(mean.shape)
+    pooled.rows, pooled.mean = moments.rows, mean
+    pooled.count = moments.count.sum(axis=axes, keepdims=True)
+    pooled.squares = (moments.squares + moments.count * (moments.mean - mean) ** 2).sum(axis=axes, keepdims=True)
+    pooled.minimum = moments.minimum.min(axis=axes, keepdims=True)
+    pooled.maximum = moments.maximum.max(axis=axes, keepdims=True)
+    return pooled
+
+
+def fit_target(values: NDArray[Any], method: str) -> dict[str, Any]:
+    """Return {"shift", "scale", "log"} of a regression's target; values: (rows,) or (rows, outputs) of train rows."""
+    log = method == "log"
+    wide = values.astype(np.float64)
+    moments = Moments(wide.shape[1:])
+    moments.add(np.log1p(wide) if log else wide)
+    shift, scale = affine("none" if method == "none" else "standard", moments, None)
+    return {"shift": shift.tolist(), "scale": scale.tolist(), "log": log}

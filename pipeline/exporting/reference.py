@@ -5,7 +5,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.schema import Schema
+from serving.predictor import LABEL_FROM
+from serving.schema import Feature, Schema
 
 _BINS = 10
 
@@ -13,35 +14,56 @@ _BINS = 10
 def reference(inputs: NDArray[np.float32], answers: NDArray[np.float32], schema: Schema) -> dict[str, Any]:
     """Return distributions of train rows and of the model's answers to them.
 
-    inputs: (rows, *shape) raw; answers: (rows, outputs). A table has one distribution for each column, an image one for all
-    pixels and one for each row's mean. `edges` has one entry more than `shares`; shares sum to 1.
+    inputs: (rows, *shape) raw; answers: (rows, outputs). A table has one distribution for each column, of a date that of its
+    day, an image one for all pixels and one for each row's mean. `edges` has one entry more than `shares`; shares sum to 1. A
+    category has the share of each of its texts, and of all others as `unseen`, of rows that have one. `missing` is the share of
+    rows without a value.
     """
     if schema.features:
-        columns = {feature.name: inputs[:, index] for index, feature in enumerate(schema.features)}
+        starts = zip(schema.features, schema.starts, strict=True)
+        columns = {feature.name: _column(inputs[:, start], feature) for feature, start in starts}
     else:
-        columns = {"pixel": inputs.reshape(-1), "row mean": inputs.reshape(len(inputs), -1).mean(axis=1)}
-    return {
-        "rows": len(inputs),
-        "inputs": {name: _distribution(values) for name, values in columns.items()},
-        "predictions": _predictions(answers, schema),
-    }
+        rows = inputs.reshape(len(inputs), -1)
+        columns = {"pixel": _distribution(rows.reshape(-1)), "row mean": _distribution(rows.mean(axis=1))}
+    return {"rows": len(inputs), "inputs": columns, "predictions": _predictions(answers, schema)}
+
+
+def _column(values: NDArray[np.float32], feature: Feature) -> dict[str, Any]:
+    missing = np.isnan(values)
+    there = values[~missing]
+    if feature.kind == "category":
+        counts = np.bincount(there.astype(np.int64), minlength=len(feature.categories) + 1)
+        unseen, *shares = (counts / max(1, len(there))).tolist()  # code 0 is that of rare categories, which are not kept
+        found: dict[str, Any] = {"categories": dict(zip(feature.categories, shares, strict=True)), "unseen": unseen}
+    else:
+        found = _distribution(there)
+    return found | ({"missing": float(missing.mean())} if feature.nullable else {})
 
 
 def _predictions(answers: NDArray[np.float32], schema: Schema) -> dict[str, Any]:
-    if schema.task == "regression":
-        return {schema.target: _distribution(answers[:, 0])}
-    shares = np.bincount(answers.argmax(1), minlength=len(schema.classes)) / len(answers)
-    return {"classes": dict(zip(schema.classes, shares.tolist(), strict=True))}
+    match schema.task:
+        case "classification":
+            shares = np.bincount(answers.argmax(1), minlength=len(schema.classes)) / len(answers)
+            return {"classes": dict(zip(schema.classes, shares.tolist(), strict=True))}
+        case "multilabel":
+            shares = (answers >= LABEL_FROM).mean(axis=0)
+            return {"labels": dict(zip(schema.classes, shares.tolist(), strict=True))}
+        case "regression":
+            names = schema.targets or (schema.target,)
+            return {name: _distribution(values) for name, values in zip(names, answers.T, strict=True)}
 
 
 def _distribution(values: NDArray[np.float32]) -> dict[str, Any]:
-    edges = np.unique(np.quantile(values.astype(np.float64), np.linspace(0, 1, _BINS + 1)))
+    if not values.size:
+        return {"mean": None, "std": None, "edges": [], "shares": []}
+    wide = values.astype(np.float64)
+    edges = np.unique(np.quantile(wide, np.linspace(0, 1, _BINS + 1)))
     if edges.size == 1:  # a constant
         edges = np.array([edges[0], edges[0]])
     counts, _ = np.histogram(values, bins=edges)
     return {
-        "mean": float(values.mean()),
-        "std": float(values.std()),
+        "mean": float(wide.mean()),
+        "std": float(wide.std()),
         "edges": edges.tolist(),
         "shares": (counts / values.size).tolist(),
     }

@@ -7,7 +7,15 @@ import torch
 from numpy.typing import NDArray
 
 from pipeline.metrics.intervals import Interval, bootstrap, wilson
-from pipeline.metrics.tasks import auroc, classification_metrics, confusion, regression_metrics
+from pipeline.metrics.tasks import (
+    auroc,
+    classification_metrics,
+    confusion,
+    label_confusion,
+    label_metrics,
+    regression_metrics,
+    rmse_of_each,
+)
 from serving.schema import Array, Schema
 
 _MOST_ROWS_SORTED = 20_000
@@ -18,8 +26,10 @@ def score(
 ) -> dict[str, Interval]:
     """Return every metric of the task with its interval.
 
-    answers: (rows, outputs) probabilities or values in the target's unit; targets: (rows,). Accuracy has a Wilson interval, the
-    others bootstrap ones. AUROC, which sorts rows for each class and resample, is left out above 20,000 rows.
+    answers: (rows, outputs) probabilities or values in the target's unit; targets: (rows,), or (rows, outputs) for labels and
+    for several values, where the numbers are means over outputs and each has its `rmse.<name>`. Accuracy and exact_match have
+    Wilson intervals, the others bootstrap ones. AUROC, which sorts rows for each class and resample, is left out above 20,000
+    rows.
     """
     given, true = torch.from_numpy(answers), torch.from_numpy(targets)
 
@@ -31,6 +41,9 @@ def score(
     if schema.task == "classification":
         right = int((answers.argmax(1) == targets).sum())
         intervals["accuracy"] = wilson(right, len(targets), confidence=confidence)
+    if schema.task == "multilabel":
+        whole = round(intervals["exact_match"].value * len(targets))
+        intervals["exact_match"] = wilson(whole, len(targets), confidence=confidence)
     return intervals
 
 
@@ -40,11 +53,24 @@ def confusion_matrix(answers: Array, targets: NDArray[Any], classes: int) -> NDA
     return matrix
 
 
+def label_matrices(answers: Array, targets: NDArray[Any]) -> NDArray[np.int64]:
+    """Return (labels, true, predicted) counts; both inputs (rows, labels)."""
+    matrices: NDArray[np.int64] = label_confusion(torch.from_numpy(answers), torch.from_numpy(targets)).numpy()
+    return matrices
+
+
 def per_class(matrix: NDArray[np.int64], classes: tuple[str, ...], *, confidence: float) -> list[dict[str, Any]]:
-    """Return precision, recall (Wilson intervals), F1 and support of each class; None where a class was never predicted."""
+    """Return precision, recall (Wilson intervals), F1 and support of each class or label; None where it was never predicted.
+
+    matrix: (classes, classes) counts of true and predicted classes, or (labels, 2, 2) as `label_matrices` gives them.
+    """
+    if matrix.ndim == 3:
+        counts = zip(matrix[:, 1, 1], matrix[:, 1].sum(axis=1), matrix[:, :, 1].sum(axis=1), strict=True)
+    else:
+        counts = zip(matrix.diagonal(), matrix.sum(axis=1), matrix.sum(axis=0), strict=True)
     table = []
-    for index, label in enumerate(classes):
-        hits, support, predicted = (int(n) for n in (matrix[index, index], matrix[index].sum(), matrix[:, index].sum()))
+    for label, numbers in zip(classes, counts, strict=True):
+        hits, support, predicted = (int(number) for number in numbers)
         recall = wilson(hits, support, confidence=confidence) if support else None
         precision = wilson(hits, predicted, confidence=confidence) if predicted else None
         f1 = 2 * hits / (support + predicted) if support + predicted else None
@@ -54,6 +80,8 @@ def per_class(matrix: NDArray[np.int64], classes: tuple[str, ...], *, confidence
 
 def _metrics(answers: torch.Tensor, targets: torch.Tensor, schema: Schema) -> dict[str, float]:
     if schema.task == "regression":
-        return regression_metrics(answers[:, 0], targets)
-    numbers = classification_metrics(answers, targets)
+        if not schema.targets:
+            return regression_metrics(answers[:, 0], targets)
+        return regression_metrics(answers, targets) | rmse_of_each(answers, targets, schema.targets)
+    numbers = label_metrics(answers, targets) if schema.task == "multilabel" else classification_metrics(answers, targets)
     return numbers | ({"auroc": auroc(answers, targets)} if len(targets) <= _MOST_ROWS_SORTED else {})

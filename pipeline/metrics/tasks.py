@@ -1,9 +1,15 @@
 """The metrics of each task, on all rows at once: aggregated over rows, never averaged over batches."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
-LOWER_IS_BETTER = frozenset({"loss", "cross_entropy", "mse", "rmse", "mae", "mape", "max_error", "grad_norm", "fpr"})
+from serving.predictor import LABEL_FROM
+
+LOWER_IS_BETTER = frozenset(
+    {"loss", "cross_entropy", "bce", "hamming", "mse", "rmse", "mae", "mape", "max_error", "grad_norm", "fpr"}
+)
 _SMALLEST = 1e-12  # a probability of exactly 0 for the true class would make the cross entropy infinite
 
 
@@ -50,8 +56,9 @@ def classification_metrics(probabilities: Tensor, targets: Tensor, *, top_k: int
 def auroc(probabilities: Tensor, targets: Tensor) -> float:
     """Return the area under the ROC curve, the mean over classes against the rest; NaN where only one class occurs.
 
-    probabilities: (rows, classes), targets: (rows,) class indices. From ranks, ties shared (Hanley and McNeil 1982): one
-    sort for each class instead of a curve over thresholds.
+    probabilities: (rows, classes), targets: (rows,) class indices; or (rows, labels) and 0 or 1 for each, where the mean is
+    over labels that some rows have and others lack. From ranks, ties shared (Hanley and McNeil 1982): one sort for each class
+    instead of a curve over thresholds.
     """
     areas = []
     for scores, is_class in zip(probabilities.T, _against_the_rest(targets, probabilities.shape[1]), strict=True):
@@ -66,30 +73,100 @@ def auroc(probabilities: Tensor, targets: Tensor) -> float:
 
 def _against_the_rest(targets: Tensor, classes: int) -> Tensor:
     """Return (classes, rows) booleans."""
+    if targets.ndim == 2:
+        return targets.T > 0.5
     return targets.unsqueeze(0) == torch.arange(classes, device=targets.device).unsqueeze(1)
 
 
 def class_metrics(probabilities: Tensor, targets: Tensor) -> dict[str, list[float]]:
-    """Return precision, recall and F1 of each class, in the order of the classes; 0 where there is nothing to divide by."""
-    matrix = confusion(probabilities.argmax(1), targets, probabilities.shape[1]).double()
-    hits, support, given = matrix.diagonal(), matrix.sum(1), matrix.sum(0)
+    """Return precision, recall and F1 of each class or label, in their order; 0 where there is nothing to divide by.
+
+    probabilities: (rows, classes), targets: (rows,) class indices; or (rows, labels) and 0 or 1 for each.
+    """
+    if targets.ndim == 2:
+        hits, support, given = _of_labels(label_confusion(probabilities, targets))
+    else:
+        matrix = confusion(probabilities.argmax(1), targets, probabilities.shape[1]).double()
+        hits, support, given = matrix.diagonal(), matrix.sum(1), matrix.sum(0)
     shares = {"precision": hits / given, "recall": hits / support, "f1": 2 * hits / (support + given)}
     return {name: share.nan_to_num(0.0).tolist() for name, share in shares.items()}
 
 
+def label_confusion(probabilities: Tensor, targets: Tensor) -> Tensor:
+    """Return (labels, true, predicted) counts, int64, each (2, 2) from "lacks it" to "has it".
+
+    probabilities and targets: (rows, labels). A row is given each label whose probability is at least 0.5; of mixed rows, whose
+    targets are no whole numbers, it has those above 0.5.
+    """
+    given, true = probabilities >= LABEL_FROM, targets > 0.5
+    counts = [(one & other).sum(0) for one in (~true, true) for other in (~given, given)]
+    return torch.stack(counts, dim=1).reshape(-1, 2, 2)
+
+
+def label_metrics(probabilities: Tensor, targets: Tensor) -> dict[str, float]:
+    """Return each metric of rows that may have several labels, or none; probabilities and targets: (rows, labels).
+
+    bce is the binary cross entropy, the mean over rows and labels; hamming the share of decisions about a label that are wrong;
+    exact_match the share of rows whose labels are all right. precision, recall and f1 are means over the labels that occur, as
+    a target or as a prediction, NaN where none does; a label that is never predicted has precision 0. f1_micro counts the
+    decisions about all labels together. Decisions are as in `label_confusion`.
+    """
+    true = targets > 0.5
+    hits, support, given = _of_labels(label_confusion(probabilities, targets))
+    occurs = support + given > 0
+    wrong = (probabilities >= LABEL_FROM) != true
+    right = torch.where(true, probabilities, 1 - probabilities).double().clamp_min(_SMALLEST)
+
+    def macro(share: Tensor) -> float:
+        return float(share.nan_to_num(0.0)[occurs].mean())
+
+    return {
+        "bce": float(-right.log().mean()),
+        "f1": macro(2 * hits / (support + given)),
+        "f1_micro": float(2 * hits.sum() / (support + given).sum()),
+        "precision": macro(hits / given),
+        "recall": macro(hits / support),
+        "hamming": float(wrong.double().mean()),
+        "exact_match": float((~wrong.any(1)).double().mean()),
+    }
+
+
+def _of_labels(counts: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return for each label how often it was rightly given, how often it is there, and how often it was given."""
+    numbers = counts.double()
+    return numbers[:, 1, 1], numbers[:, 1].sum(1), numbers[:, :, 1].sum(1)
+
+
 def regression_metrics(predicted: Tensor, targets: Tensor) -> dict[str, float]:
-    """Return errors in the target's unit; predicted and targets: (rows,). MAPE is a fraction, 0.1 for 10 %."""
+    """Return errors in the target's unit; predicted and targets: (rows,). MAPE is a fraction, 0.1 for 10 %.
+
+    Of several outputs, both (rows, outputs), each number is the mean over outputs of what the output alone would have.
+    """
     from torchmetrics import functional  # late: it takes most of a second
 
-    mse = float(functional.mean_squared_error(predicted, targets))
+    mse = _squared_errors(predicted, targets)
     return {
-        "mse": mse,
-        "rmse": mse**0.5,
+        "mse": float(mse.mean()),
+        "rmse": float(mse.sqrt().mean()),
         "mae": float(functional.mean_absolute_error(predicted, targets)),
         "mape": float(functional.mean_absolute_percentage_error(predicted, targets)),
-        "max_error": float((predicted - targets).abs().max()),
+        "max_error": float((predicted - targets).abs().amax(0).mean()),
         "r2": float(functional.r2_score(predicted, targets)) if len(targets) > 1 else float("nan"),
     }
+
+
+def rmse_of_each(predicted: Tensor, targets: Tensor, names: Sequence[str]) -> dict[str, float]:
+    """Return `rmse.<name>` of each output, in its own unit; predicted and targets: (rows, outputs)."""
+    errors = _squared_errors(predicted, targets).sqrt().tolist()
+    return {f"rmse.{name}": error for name, error in zip(names, errors, strict=True)}
+
+
+def _squared_errors(predicted: Tensor, targets: Tensor) -> Tensor:
+    """Return the mean squared error of each output, (outputs,) float64."""
+    from torchmetrics import functional
+
+    outputs = predicted.shape[1] if predicted.ndim == 2 else 1
+    return functional.mean_squared_error(predicted, targets, num_outputs=outputs).double().reshape(outputs)
 
 
 def lower_is_better(name: str) -> bool:

@@ -16,6 +16,7 @@ from torch import nn
 
 from pipeline.errors import UserError
 from pipeline.models.cnn import Cnn
+from pipeline.models.embeddings import Embedded
 from pipeline.models.mlp import Mlp
 from pipeline.models.resnet import Resnet
 from serving.errors import first_line
@@ -26,19 +27,30 @@ _FILE = "custom_model.py"
 
 
 class Architecture(msgspec.Struct, frozen=True):
-    """Everything needed to build a network but its weights. `args` of a custom model hold its `class` and its own `args`."""
+    """Everything needed to build a network but its weights. `args` of a custom model hold its `class` and its own `args`.
+
+    input_shape: of a preprocessed row, whose last values are codes of categories, one for each of `embeddings`: (rows, width)
+    of the table that turns a code into a vector.
+    """
 
     name: str
     input_shape: tuple[int, ...]
     outputs: int
     args: dict[str, Any]
+    embeddings: tuple[tuple[int, int], ...] = ()
 
 
 def build(architecture: Architecture, *, source: bytes | None = None) -> nn.Module:
     """Build an untrained network; `source` is the text of a custom model's file.
 
-    Raises UserError when a custom file or class cannot be used, or does not return (batch, outputs).
+    A network with embeddings is built for the dense values and the vectors, and wrapped. Raises UserError when a custom file
+    or class cannot be used, or does not return (batch, outputs).
     """
+    if architecture.embeddings:
+        (values,) = architecture.input_shape
+        dense = values - len(architecture.embeddings) + sum(width for _, width in architecture.embeddings)
+        inner = msgspec.structs.replace(architecture, input_shape=(dense,), embeddings=())
+        return Embedded(build(inner, source=source), architecture.embeddings)
     if architecture.name != CUSTOM:
         return MODELS[architecture.name](architecture.input_shape, architecture.outputs, **architecture.args)
     if source is None:

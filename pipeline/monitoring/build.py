@@ -74,8 +74,8 @@ def _numbers(config: MonitorConfig, parts: Assembly, tracker: Tracker, layers: L
     """Yield what looks at each epoch, the cheapest and most asked for first: they are served in this order."""
     state, schema = parts.state, parts.schema
     yield LearningRates(tracker)
-    if config.per_class and schema.task == "classification" and len(schema.classes) <= MOST_CLASSES:
-        yield PerClass(schema.classes, tracker)
+    if config.per_class and 0 < len(schema.classes) <= MOST_CLASSES:
+        yield PerClass(schema.classes, parts.deployable, tracker)
     if layers is not None:
         yield layers
     if config.activations:
@@ -91,8 +91,8 @@ def _pictures(config: MonitorConfig, parts: Assembly, out: Path, tracker: Tracke
     state, schema, album = parts.state, parts.schema, Album(out, tracker)
     if config.images_every is None:
         return
-    if schema.task == "classification":
-        yield ClassCurves(schema, album, tracker, every=config.images_every)
+    if schema.classes:
+        yield ClassCurves(schema, parts.deployable, album, tracker, every=config.images_every)
     else:
         yield ValueCurves(schema, parts.deployable, album, every=config.images_every)
     if schema.kind == "image":
@@ -117,4 +117,4 @@ def _once(config: MonitorConfig, parts: Assembly, out: Path, tracker: Tracker) -
     if rows.augmentation is not None and schema.kind == "image":
         yield AugmentedRows(rows, schema, Album(out, tracker))
     if config.embedding:
-        yield Embedding(rows.validation, schema.classes, tracker, out)
+        yield Embedding(rows.validation, schema, tracker, out)

@@ -9,7 +9,7 @@ from pipeline.metrics.tasks import auroc, class_metrics, confusion
 from pipeline.models.deployable import Deployable
 from pipeline.monitoring.monitor import Monitor
 from pipeline.monitoring.pictures import Album
-from pipeline.reporting.answers import predicted_figure, roc_figure
+from pipeline.reporting.answers import labels_figure, predicted_figure, roc_figure
 from pipeline.reporting.figures import confusion_figure, residual_figure
 from pipeline.tracking import PrCurve, Tracker
 from pipeline.training.state import FitState
@@ -21,18 +21,23 @@ _THRESHOLDS = 101
 
 
 class PerClass(Monitor):
-    """Records `val/precision/<class>`, `val/recall/<class>` and `val/f1/<class>`; 0 where there is nothing to divide by."""
+    """Records `val/precision/<class>`, `val/recall/<class>` and `val/f1/<class>`; 0 where there is nothing to divide by.
+
+    Where rows have several labels, the same of each label.
+    """
 
     name = "per_class"
 
-    def __init__(self, classes: Sequence[str], tracker: Tracker) -> None:
+    def __init__(self, classes: Sequence[str], deployable: Deployable, tracker: Tracker) -> None:
         """classes: labels in the order of the outputs."""
-        self._classes, self._tracker = classes, tracker
+        self._classes, self._deployable, self._tracker = classes, deployable, tracker
 
+    @torch.no_grad()
     def look(self, state: FitState) -> None:
         """Record them."""
         assert state.validated is not None
-        numbers = class_metrics(*state.validated)
+        outputs, targets = state.validated
+        numbers = class_metrics(self._deployable.finish(outputs), targets)
         self._tracker.metrics(
             {
                 f"val/{metric}/{label}": value
@@ -46,37 +51,48 @@ class PerClass(Monitor):
 class ClassCurves(Monitor):
     """Records the confusion matrix and ROC curves as pictures, and precision-recall curves, of the validation rows.
 
-    Of more than 10 classes, ROC and precision-recall curves are of the 10 with the lowest AUROC. `pr/micro` takes each pair of
-    row and class as one answer.
+    Where rows have several labels, bars of each label's precision, recall and F1 take the place of the matrix. Of more than 10
+    classes, ROC and precision-recall curves are of the 10 with the lowest AUROC. `pr/micro` takes each pair of row and class as
+    one answer.
     """
 
     name = "curves"
     gives_way = True
 
-    def __init__(self, schema: Schema, album: Album, tracker: Tracker, *, every: int) -> None:
+    def __init__(self, schema: Schema, deployable: Deployable, album: Album, tracker: Tracker, *, every: int) -> None:
         """every: epochs between two looks."""
-        self._classes, self._album, self._tracker, self.every = schema.classes, album, tracker, every
+        self._classes, self._deployable, self._album, self._tracker = schema.classes, deployable, album, tracker
+        self.every = every
 
+    @torch.no_grad()
     def look(self, state: FitState) -> None:
         """Record them."""
         assert state.validated is not None
-        outputs, targets = (tensor.cpu() for tensor in state.validated)
-        probabilities, epoch = torch.softmax(outputs, dim=1), state.epoch
+        outputs, targets = state.validated
+        probabilities, targets, epoch = self._deployable.finish(outputs).cpu(), targets.cpu(), state.epoch
         title = f"validation rows, epoch {epoch}"
-        matrix = confusion(probabilities.argmax(1), targets, len(self._classes)).numpy()
-        confusion_figure(self._album.file("confusion", epoch), matrix, self._classes, title=title)
-        areas = [_area(probabilities[:, index], targets == index) for index in range(len(self._classes))]
+        if targets.ndim == 2:
+            labels_figure(self._album.file("labels", epoch), class_metrics(probabilities, targets), self._classes, title=title)
+            each = targets > 0
+        else:
+            matrix = confusion(probabilities.argmax(1), targets, len(self._classes)).numpy()
+            confusion_figure(self._album.file("confusion", epoch), matrix, self._classes, title=title)
+            each = torch.nn.functional.one_hot(targets, len(self._classes)).bool()
+        self._curves(probabilities, each, title, epoch)
+
+    def _curves(self, probabilities: Tensor, each: Tensor, title: str, epoch: int) -> None:
+        """Record the curves over thresholds; both (rows, classes), `each` says which of them a row is or has."""
+        areas = [_area(scores, is_class) for scores, is_class in zip(probabilities.T, each.T, strict=True)]
         known = [index for index, area in enumerate(areas) if area is not None]
         shown = sorted(sorted(known, key=lambda index: areas[index] or 0.0)[:_MOST_CURVES])
         curves = {
-            f"{self._classes[index]} ({areas[index]:.3f})": roc(probabilities[:, index], targets == index) for index in shown
+            f"{self._classes[index]} ({areas[index]:.3f})": roc(probabilities[:, index], each[:, index]) for index in shown
         }
         if curves:
             note = f"{len(shown)} of {len(self._classes)} classes, lowest AUROC" if len(self._classes) > _MOST_CURVES else ""
             roc_figure(self._album.file("roc", epoch), curves, title=title, note=note)
         self._album.record(epoch)
-        recalled = {f"pr/{self._classes[index]}": pr_curve(probabilities[:, index], targets == index) for index in shown}
-        each = torch.nn.functional.one_hot(targets, len(self._classes)).bool()
+        recalled = {f"pr/{self._classes[index]}": pr_curve(probabilities[:, index], each[:, index]) for index in shown}
         self._tracker.pr_curves({**recalled, "pr/micro": pr_curve(probabilities.flatten(), each.flatten())}, step=epoch)
 
 
@@ -88,17 +104,18 @@ class ValueCurves(Monitor):
 
     def __init__(self, schema: Schema, deployable: Deployable, album: Album, *, every: int) -> None:
         """every: epochs between two looks."""
-        self._target, self._deployable, self._album, self.every = schema.target, deployable, album, every
+        self._names, self._deployable, self._album = schema.targets or (schema.target,), deployable, album
+        self.every = every
 
     @torch.no_grad()
     def look(self, state: FitState) -> None:
         """Record them."""
         assert state.validated is not None
         outputs, targets = state.validated
-        predicted, true = self._deployable.target.undo(outputs.squeeze(1)).cpu().numpy(), targets.cpu().numpy()
+        predicted, true = self._deployable.finish(outputs).cpu().numpy(), targets.reshape(outputs.shape).cpu().numpy()
         title, epoch = f"validation rows, epoch {state.epoch}", state.epoch
-        residual_figure(self._album.file("residuals", epoch), predicted, true, target=self._target, title=title)
-        predicted_figure(self._album.file("predicted", epoch), predicted, true, target=self._target, title=title)
+        residual_figure(self._album.file("residuals", epoch), predicted, true, names=self._names, title=title)
+        predicted_figure(self._album.file("predicted", epoch), predicted, true, names=self._names, title=title)
         self._album.record(epoch)
 
 

@@ -1,6 +1,5 @@
 """What the last layer is given: validation rows as points, for TensorBoard's projector."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from pipeline.monitoring.undisturbed import undisturbed
 from pipeline.tracking import Tracker
 from pipeline.training.batches import Batches
 from pipeline.training.state import FitState
+from serving.schema import Schema
 
 _MOST_ROWS = 5000  # more points than that are a cloud
 
@@ -23,9 +23,9 @@ class Embedding(Monitor):
     name = "embedding"
     gives_way = True
 
-    def __init__(self, validation: Batches, classes: Sequence[str], tracker: Tracker, out: Path) -> None:
-        """classes: labels; empty for values."""
-        self._validation, self._classes, self._tracker, self._out = validation, classes, tracker, out
+    def __init__(self, validation: Batches, schema: Schema, tracker: Tracker, out: Path) -> None:
+        """Look at the rows of `validation`."""
+        self._validation, self._schema, self._tracker, self._out = validation, schema, tracker, out
 
     def at_end(self, state: FitState) -> None:
         """Run the validation rows once more; raise ValueError for a network without a Linear layer."""
@@ -52,6 +52,17 @@ class Embedding(Monitor):
             raise ValueError("the last Linear layer is not called once for each row, so that its inputs are no points")
         matrix = torch.cat(points)[:_MOST_ROWS].numpy()
         np.save(self._out / "embedding.npy", matrix, allow_pickle=False)
-        values = torch.cat(targets)[:_MOST_ROWS].tolist()
-        labels = [self._classes[value] if self._classes else f"{value:.6g}" for value in values]
+        labels = [_text(target, self._schema) for target in torch.cat(targets)[:_MOST_ROWS].tolist()]
         self._tracker.embedding("last_layer", "embedding.npy", labels, step=state.epoch)
+
+
+def _text(target: Any, schema: Schema) -> str:
+    """Return what a row is: its class, its labels or its values."""
+    match schema.task:
+        case "classification":
+            label: str = schema.classes[target]
+            return label
+        case "multilabel":
+            return ", ".join(label for label, has in zip(schema.classes, target, strict=True) if has) or "none"
+        case "regression":
+            return ", ".join(f"{value:.6g}" for value in (target if schema.targets else [target]))

@@ -1,6 +1,8 @@
 """Pictures of networks for images: filters, feature maps, misclassified rows, and what augmentation does."""
 
+import itertools
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pipeline.errors import UserError
-from pipeline.models.deployable import Deployable
+from pipeline.models.deployable import Deployable, Normalize
 from pipeline.monitoring.monitor import Monitor
 from pipeline.monitoring.undisturbed import first_rows, undisturbed
 from pipeline.reporting.answers import images_figure
@@ -20,6 +22,7 @@ from pipeline.training.batches import Changed
 from pipeline.training.randomness import kept_rng
 from pipeline.training.rows import VALIDATION_ROWS, Rows
 from pipeline.training.state import FitState
+from serving.predictor import LABEL_FROM
 from serving.schema import Schema
 
 _FOLDER = "images"
@@ -111,20 +114,22 @@ class Pictures(Monitor):
             cells = shown.reshape(-1, *shown.shape[2:]).numpy()
             save_png(self._album.file(f"features/{name}", state.epoch), image_grid(cells, columns=shown.shape[1]))
 
+    @torch.no_grad()
     def _misclassified(self, state: FitState) -> None:
         """Draw those of the first batch that the network was surest of."""
         assert state.validated is not None
-        outputs, targets = (tensor[:VALIDATION_ROWS].cpu() for tensor in state.validated)
-        sure, predicted = torch.softmax(outputs, dim=1).max(1)
-        wrong = (predicted != targets).nonzero().flatten()
+        outputs, targets = (tensor[:VALIDATION_ROWS] for tensor in state.validated)
+        probabilities, targets = self._deployable.finish(outputs).cpu(), targets.cpu()
+        sure, true, given = _decisions(probabilities, targets, self._schema.classes)
+        wrong = torch.tensor([row for row, text in enumerate(true) if text != given[row]], dtype=torch.long)
         worst = wrong[sure[wrong].argsort(descending=True, stable=True)][: self._image_rows]
         if not len(worst):
             return
         inputs, _ = first_rows(self._rows.validation, VALIDATION_ROWS)
-        with torch.no_grad():
-            raw = self._deployable.normalize.undo(inputs[worst.to(inputs.device)]).cpu().numpy()
-        classes = self._schema.classes
-        titles = [_heading(classes[targets[row]], classes[predicted[row]], float(sure[row])) for row in worst.tolist()]
+        normalize = self._deployable.normalize
+        assert isinstance(normalize, Normalize)  # as for all images
+        raw = normalize.undo(inputs[worst.to(inputs.device)]).cpu().numpy()
+        titles = [_heading(true[row], given[row], float(sure[row])) for row in worst.tolist()]
         images_figure(
             self._album.file("misclassified", state.epoch),
             raw,
@@ -157,6 +162,21 @@ class AugmentedRows(Monitor):
     @property
     def _limits(self) -> tuple[float, float]:
         return self._schema.minimum, self._schema.maximum
+
+
+def _decisions(probabilities: Tensor, targets: Tensor, classes: Sequence[str]) -> tuple[Tensor, list[str], list[str]]:
+    """Return of each row how sure its answer is, and its true and its predicted class or labels as text.
+
+    Of labels the surest wrong decision counts. probabilities: (rows, classes); targets: (rows,), or (rows, labels) of 0 and 1.
+    """
+    if targets.ndim == 1:
+        sure, predicted = probabilities.max(1)
+        return sure, [classes[index] for index in targets.tolist()], [classes[index] for index in predicted.tolist()]
+    given, has = probabilities >= LABEL_FROM, targets > 0
+    certain = torch.where(given, probabilities, 1 - probabilities)
+    sure = torch.where(given != has, certain, 0.0).amax(1)
+    texts = [[", ".join(itertools.compress(classes, row)) or "none" for row in rows.tolist()] for rows in (has, given)]
+    return sure, texts[0], texts[1]
 
 
 def _heading(true: str, predicted: str, probability: float) -> str:

@@ -8,20 +8,48 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.reporting.figures import DPI, Figure, Room, save, scatter, sheet, shortened
+from pipeline.reporting.figures import DPI, Figure, Room, head, panel_each, save, scatter, sheet, shortened
+
+_MOST_LABELS = 30
 
 
-def predicted_figure(path: Path, predicted: NDArray[Any], targets: NDArray[Any], *, target: str, title: str) -> None:
-    """Draw predicted over true values, both (rows,), in the target's unit, with the line on which they are equal."""
-    figure, (axes,) = sheet(4.4, 4.2)
-    ends = [float(min(predicted.min(), targets.min())), float(max(predicted.max(), targets.max()))]
-    axes.plot(ends, ends, color="gray", linewidth=1, label="predicted = true")
-    scatter(axes, targets, predicted)
-    axes.set_aspect("equal", adjustable="datalim")
-    axes.set_xlabel(f"true {target}")
-    axes.set_ylabel(f"predicted {target}")
-    axes.set_title(title, y=1.02)
-    axes.legend(fontsize=8)
+def predicted_figure(path: Path, predicted: NDArray[Any], targets: NDArray[Any], *, names: Sequence[str], title: str) -> None:
+    """Draw predicted over true values with the line on which they are equal, in the target's unit.
+
+    predicted, targets: (rows, outputs); a panel for each of the first 6 outputs.
+    """
+    figure, panels = panel_each(4.4, 4.2, names)
+    for axes, x, true, name in zip(panels, predicted.T, targets.T, names, strict=False):
+        ends = [float(min(x.min(), true.min())), float(max(x.max(), true.max()))]
+        axes.plot(ends, ends, color="gray", linewidth=1, label="predicted = true")
+        scatter(axes, true, x)
+        axes.set_aspect("equal", adjustable="datalim")
+        axes.set_xlabel(f"true {shortened(name)}")
+        axes.set_ylabel(f"predicted {shortened(name)}")
+        axes.legend(fontsize=8)
+    head(figure, panels, names, title)
+    save(figure, path)
+
+
+def labels_figure(path: Path, shares: Mapping[str, Sequence[float]], labels: Sequence[str], *, title: str) -> None:
+    """Draw bars for each label; `shares` maps precision, recall and f1 to a number for each.
+
+    Of more than 30 labels those with the lowest f1 are drawn.
+    """
+    order = sorted(range(len(labels)), key=lambda index: shares["f1"][index])[:_MOST_LABELS]
+    shown = sorted(order, reverse=True)  # from below
+    letters = 0.09 * max(len(shortened(labels[index])) for index in shown)
+    figure, (axes,) = sheet(4.6, max(1.2, 0.42 * len(shown)), room=Room(left=0.4 + letters, right=1.3, top=0.65))
+    thickness = 0.8 / len(shares)
+    for place, (name, values) in enumerate(shares.items()):
+        heights = [row + 0.4 - (place + 0.5) * thickness for row in range(len(shown))]
+        axes.barh(heights, [values[index] for index in shown], height=thickness, label=name)
+    axes.set_yticks(range(len(shown)), [shortened(labels[index]) for index in shown])
+    axes.set_xlim(0, 1)
+    axes.grid(axis="x", alpha=0.3)
+    axes.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1.02, 1.0), borderaxespad=0)
+    left_out = f"\n{len(shown)} of {len(labels)} labels, lowest F1" if len(shown) < len(labels) else ""
+    axes.set_title(title + left_out, y=1 + 0.05 / max(1.2, 0.42 * len(shown)))
     save(figure, path)
 
 

@@ -19,6 +19,7 @@ __all__ = ["Axes", "Figure"]  # mypy: history.py takes them from here
 DPI = 100
 _LONG_LABELS = 24
 _MOST_COUNTS, _MOST_TICKS = 25, 50  # classes whose counts, and whose names, can be read beside each other
+_MOST_OUTPUTS = 6  # with a panel each
 _MOST_POINTS = 5000  # of a scatter; more are drawn on top of each other
 _BEST, _STOP = "tab:green", "tab:red"
 
@@ -107,15 +108,39 @@ def confusion_figure(path: Path, matrix: NDArray[np.int64], classes: Sequence[st
     save(figure, path)
 
 
-def residual_figure(path: Path, predicted: NDArray[Any], targets: NDArray[Any], *, target: str, title: str) -> None:
-    """Draw residuals over predictions; both (rows,), in the target's unit."""
-    figure, (axes,) = sheet(5.6, 3.6)
-    axes.axhline(0, color="gray", linewidth=1)
-    scatter(axes, predicted, predicted - targets)
-    axes.set_xlabel(f"predicted {target}")
-    axes.set_ylabel("predicted - true")
-    axes.set_title(title, y=1.02)
+def residual_figure(path: Path, predicted: NDArray[Any], targets: NDArray[Any], *, names: Sequence[str], title: str) -> None:
+    """Draw residuals over predictions in the target's unit; both (rows, outputs), a panel for each of the first 6 outputs."""
+    figure, panels = panel_each(5.6, 3.6, names)
+    for axes, x, true, name in zip(panels, predicted.T, targets.T, names, strict=False):
+        axes.axhline(0, color="gray", linewidth=1)
+        scatter(axes, x, x - true)
+        axes.set_xlabel(f"predicted {shortened(name)}")
+        axes.set_ylabel("predicted - true")
+    head(figure, panels, names, title)
     save(figure, path)
+
+
+def panel_each(width: float, height: float, names: Sequence[str]) -> tuple[Figure, list[Axes]]:
+    """Return a figure with a panel for each name, at most 6, three beside each other; smaller ones where there are several."""
+    count = min(len(names), _MOST_OUTPUTS)
+    if count == 1:
+        return sheet(width, height)
+    columns = min(count, 3)
+    figure, panels = sheet(
+        0.6 * width, 0.65 * height, rows=math.ceil(count / columns), columns=columns, room=Room(top=0.6, across=0.85)
+    )
+    for axes in panels[count:]:
+        axes.set_axis_off()
+    return figure, panels[:count]
+
+
+def head(figure: Figure, panels: Sequence[Axes], names: Sequence[str], title: str) -> None:
+    """Write a title above the panels of `panel_each`, and which outputs they are where there are more."""
+    if len(names) == 1:
+        panels[0].set_title(title, y=1.02)
+        return
+    shown = f"\nthe first {len(panels)} of {len(names)} outputs" if len(panels) < len(names) else ""
+    figure.suptitle(title + shown, y=1 - 0.08 / figure.get_figheight(), va="top", fontsize=11)
 
 
 def curves_figure(

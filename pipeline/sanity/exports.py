@@ -33,14 +33,20 @@ def _check(subject: Subject, form: Format, config: ExportConfig) -> Finding:
     deployable = copy.deepcopy(subject.deployable)
     deployable.net = copy.deepcopy(subject.stepped)
     deployable = deployable.cpu().eval()
+    inputs = subject.raw[:_ROWS]
     with torch.no_grad():
-        inputs = deployable.normalize.undo(subject.inputs[:_ROWS].cpu())  # as a client sends them, but for rounding
         expected = deployable(inputs).numpy()
     try:
         payload = export(deployable, inputs[:2], form)
         predictor = Predictor(payload, schema=subject.schema, runtime=RUNTIME[form])
         parity = compare(
-            predictor.predict, inputs.numpy(), expected, batch_sizes=_BATCH_SIZES, atol=config.atol, rtol=config.rtol
+            predictor.predict,
+            inputs.numpy(),
+            expected,
+            task=subject.schema.task,
+            batch_sizes=_BATCH_SIZES,
+            atol=config.atol,
+            rtol=config.rtol,
         )
     except GateRefused as error:
         return Finding("FAIL", check, _short(error.lines))

@@ -81,7 +81,7 @@ def check_input_matters(subject: Subject) -> list[Finding]:
     places = inputs[0].numel()
     kind = "columns" if inputs.ndim == 2 else "numbers in an image"
     if len(ignored):
-        names = named([_place(subject, int(index)) for index in ignored])
+        names = named([subject.place(int(index)) for index in ignored])
         text = f"{len(ignored)} of {places} {kind} never change the answer: {names}; is a slice or a stride leaving them out?"
         return [Finding("WARN", "input matters", text)]
     return [Finding("PASS", "input matters", f"each of {places} {kind} changes the answer")]
@@ -114,11 +114,3 @@ def _unmoved(net: torch.nn.Module, inputs: Tensor, places: Tensor, smallest: flo
     if len(places) > _FEW_PLACES:
         return places[:0]
     return places[[not moves(places[index : index + 1]) for index in range(len(places))]]
-
-
-def _place(subject: Subject, index: int) -> str:
-    """Return a column's name, or a pixel's place."""
-    if subject.schema.features:
-        return f"{subject.schema.features[index].name!r}"
-    place = torch.unravel_index(torch.tensor(index), subject.inputs.shape[1:])
-    return "(" + ", ".join(str(int(axis)) for axis in place) + ")"

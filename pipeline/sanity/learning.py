@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from pipeline.sanity.finding import Finding
 from pipeline.sanity.subject import Subject, evaluating, measure_batches
+from serving.schema import Task
 
 _BY_HEART_ROWS, _BY_HEART_STEPS, _BY_HEART_RATES = 16, 300, (1e-2, 1e-3, 1e-1)
 _LEARNED, _HALF = 0.05, 0.5  # share of the loss of the best constant answer that is left
@@ -24,27 +25,38 @@ _BUDGET_S = 4.0  # for each learning rate
 
 @dataclass(frozen=True)
 class _Task:
-    """Rows, and the plain loss of each row: cross entropy or squared error, whatever `train.loss` adds to it.
+    """Rows, and the plain loss of each row: (binary) cross entropy or squared error, whatever `train.loss` adds to it.
 
-    targets: (rows,) classes or normalized values.
+    targets: (rows,) classes, or (rows, outputs) labels or normalized values.
     """
 
     inputs: Tensor
     targets: Tensor
-    classes: int | None
+    kind: Task
+    outputs: int
 
     def losses(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return (rows,) of outputs (rows, n)."""
-        if self.classes is None:
-            return functional.mse_loss(outputs.squeeze(1), targets, reduction="none")
-        return functional.cross_entropy(outputs, targets, reduction="none")
+        match self.kind:
+            case "classification":
+                return functional.cross_entropy(outputs, targets, reduction="none")
+            case "multilabel":
+                return functional.binary_cross_entropy_with_logits(outputs, targets, reduction="none").mean(1)
+            case "regression":
+                return functional.mse_loss(outputs, targets, reduction="none").mean(1)
 
     def constant(self, targets: Tensor, known: Tensor) -> Tensor:
-        """Return (rows,) losses of the best answer that looks at no row: class shares, or the mean, of `known` targets."""
-        if self.classes is None:
-            return (targets - known.mean()).square()
-        counts = torch.bincount(known, minlength=self.classes).float() + (1e-6 if known is targets else 1.0)
-        return -(counts / counts.sum()).log()[targets]
+        """Return (rows,) losses of the best answer that looks at no row: shares of classes or labels, or means, of `known`."""
+        few = 1e-6 if known is targets else 1.0
+        match self.kind:
+            case "classification":
+                counts = torch.bincount(known, minlength=self.outputs).float() + few
+                return -(counts / counts.sum()).log()[targets]
+            case "multilabel":
+                share = ((known.sum(0) + few) / (len(known) + 2 * few)).expand_as(targets)
+                return functional.binary_cross_entropy(share, targets, reduction="none").mean(1)
+            case "regression":
+                return (targets - known.mean(0)).square().mean(1)
 
 
 def check_overfits(subject: Subject) -> list[Finding]:
@@ -177,29 +189,27 @@ def _course(net: nn.Module, task: _Task, known: Tensor, aside: Tensor, rate: flo
 
 def _task(subject: Subject) -> _Task:
     inputs, targets = subject.many
-    if subject.schema.task == "classification":
-        return _Task(inputs, targets, subject.schema.outputs)
-    mean, spread = targets.mean(), targets.std(correction=0)
-    return (
-        _Task(inputs, subject.deployable.target(targets), None)
-        if spread == 0
-        else _Task(inputs, (targets - mean) / spread, None)
-    )
+    schema = subject.schema
+    if schema.task == "regression":
+        values = subject.deployable.target(targets).reshape(len(targets), -1)  # (rows, outputs)
+        spread = values.std(0, correction=0)
+        targets = (values - values.mean(0)) / torch.where(spread > 0, spread, 1.0)
+    return _Task(inputs, targets, schema.task, schema.outputs)
 
 
 def _distinct(task: _Task) -> Tensor:
-    """Return numbers of a few rows, no two the same, taking turns over the classes."""
+    """Return numbers of a few rows, no two the same, taking turns over the classes or sets of labels."""
     rows = torch.unique(task.inputs.flatten(1).cpu(), dim=0, return_inverse=True)[1]
     seen: dict[int, int] = {}
     for index, group in enumerate(rows.tolist()):
         seen.setdefault(group, index)
     first = sorted(seen.values())
-    if task.classes is None:
+    if task.kind == "regression":
         return torch.tensor(first[:_BY_HEART_ROWS], device=task.inputs.device)
-    turns = [0] * task.classes
+    turns: dict[str, int] = {}
     order = []
     for index in first:
-        label = int(task.targets[index])
+        label = str(task.targets[index].tolist())
+        turns[label] = turns.get(label, -1) + 1
         order.append((turns[label], index))
-        turns[label] += 1
     return torch.tensor([index for _, index in sorted(order)[:_BY_HEART_ROWS]], device=task.inputs.device)

@@ -18,6 +18,9 @@ _WHY = "the optimizer's steps suit numbers around 1"
 def check_input_scale(subject: Subject) -> list[Finding]:
     """Look at each column of a table, each channel of an image, or the whole of an image without channels, normalized."""
     values = _by_column(subject.many[0])  # (columns, numbers)
+    values = values[: len(values) - len(subject.deployable.normalize.embeddings)]  # codes have no scale
+    if not len(values):
+        return [Finding("PASS", "input scale", "nothing but categories that become vectors")]
     names = _column_names(subject, len(values))
     if not bool(torch.isfinite(values).all()):
         bad = [name for name, column in zip(names, values, strict=True) if not bool(torch.isfinite(column).all())]
@@ -25,7 +28,11 @@ def check_input_scale(subject: Subject) -> list[Finding]:
     size, spread = values.square().mean(1).sqrt(), values.std(1, correction=0)
     worst = int(size.argmax())
     largest = f"{names[worst]} has mean {values[worst].mean():.4g}, standard deviation {spread[worst]:.4g}"
-    mend = f"{_WHY}; set prepare.normalize=standard" if _is_raw(subject) else f"{_WHY}; look at this column in the data"
+    mend = (
+        f"{_WHY}; set prepare.normalize=standard"
+        if subject.deployable.normalize.is_raw
+        else f"{_WHY}; look at this column in the data"
+    )
     if size[worst] > _HUGE:
         return [Finding("FAIL", "input scale", f"{largest}; {mend}")]
     if size[worst] > _LARGE:
@@ -58,15 +65,19 @@ def _in_short(values: Tensor, only: str) -> str:
 
 
 def check_target_scale(subject: Subject) -> list[Finding]:
-    """Look at a regression's target as the loss gets it."""
-    if subject.schema.task == "classification":
+    """Look at a regression's target as the loss gets it; of several values at the one that is farthest off."""
+    if subject.schema.task != "regression":
         return []
-    target: Tensor = subject.deployable.target(subject.many[1])
-    mean, spread = float(target.mean()), float(target.std(correction=0))
-    text = f"{subject.schema.target} as the loss gets it has mean {mean:.4g}, standard deviation {spread:.4g}"
-    if max(abs(mean), spread) > _LARGE or spread < _TINY:
+    values = subject.deployable.target(subject.many[1])
+    values = values.reshape(len(values), -1)  # (rows, outputs)
+    names = subject.schema.targets or (subject.schema.target,)
+    means, spreads = values.mean(0), values.std(0, correction=0)
+    sizes = torch.maximum(means.abs(), spreads)
+    worst = int(sizes.argmax()) if bool((sizes > _LARGE).any()) else int(spreads.argmin())
+    text = f"{names[worst]} as the loss gets it has mean {means[worst]:.4g}, standard deviation {spreads[worst]:.4g}"
+    if sizes[worst] > _LARGE or spreads[worst] < _TINY:
         mend = "it should be around 0 and 1; set prepare.normalize_target=standard"
-        return [Finding("FAIL" if max(abs(mean), spread) > _HUGE else "WARN", "target scale", f"{text}; {mend}")]
+        return [Finding("FAIL" if sizes[worst] > _HUGE else "WARN", "target scale", f"{text}; {mend}")]
     return [Finding("PASS", "target scale", text)]
 
 
@@ -78,13 +89,7 @@ def check_first_loss(subject: Subject) -> list[Finding]:
     schema, loss = subject.schema, subject.losses[0]
     nothing = torch.zeros(len(subject.targets), schema.outputs, device=subject.targets.device)
     expected = float(subject.objective.loss(nothing, subject.targets))
-    if schema.task == "regression":
-        raw = float(subject.deployable.target.shift) == 0 and float(subject.deployable.target.scale) == 1
-        meaning = f"what always answering {'0' if raw else 'the mean'} gives"
-    elif math.isclose(expected, math.log(schema.outputs), rel_tol=1e-3):
-        meaning = f"ln({schema.outputs}), what equal chances for {schema.outputs} classes give"
-    else:
-        meaning = f"what equal chances for {schema.outputs} classes give with this loss"
+    meaning = _meaning(subject, expected)
     text = f"{loss:.4g}; {expected:.4g} is {meaning}"
     if not math.isfinite(loss) or loss > _LOSS_FAIL * expected:
         mend = "the first answers are far too sure; look for inputs that are not normalized, or weights that start too large"
@@ -94,6 +99,23 @@ def check_first_loss(subject: Subject) -> list[Finding]:
     if loss < _LOSS_LOW * expected:
         return [Finding("WARN", "first loss", f"{text}; it knows before it has learned: are weights loaded, or is a leak?")]
     return [Finding("PASS", "first loss", text)]
+
+
+def _meaning(subject: Subject, expected: float) -> str:
+    """Say what the loss of the answer 0 is."""
+    outputs = subject.schema.outputs
+    match subject.schema.task:
+        case "regression":
+            nothing = subject.deployable.finish(torch.zeros(1, outputs, device=subject.targets.device))
+            answer = "the mean" if bool(nothing.any()) else "0"
+            return f"what always answering {answer} gives"
+        case "multilabel":
+            chances, known = f"equal chances for each of {outputs} labels give", math.log(2)
+            name = "ln(2)"
+        case "classification":
+            chances, known = f"equal chances for {outputs} classes give", math.log(outputs)
+            name = f"ln({outputs})"
+    return f"{name}, what {chances}" if math.isclose(expected, known, rel_tol=1e-3) else f"what {chances} with this loss"
 
 
 def _by_column(inputs: Tensor) -> Tensor:
@@ -106,13 +128,6 @@ def _by_column(inputs: Tensor) -> Tensor:
 
 
 def _column_names(subject: Subject, count: int) -> list[str]:
-    schema = subject.schema
-    if schema.features:
-        return [f"{feature.name!r}" for feature in schema.features]
+    if subject.inputs.ndim == 2:
+        return [subject.place(index) for index in range(count)]
     return ["the image"] if count == 1 else [f"channel {index}" for index in range(count)]
-
-
-def _is_raw(subject: Subject) -> bool:
-    """Return whether rows reach the network as they are (prepare.normalize=none)."""
-    normalize = subject.deployable.normalize
-    return bool((normalize.scale == 1).all()) and bool((normalize.shift == 0).all())

@@ -43,7 +43,8 @@ class Subject:
 
     fresh: as training gets it. stepped: after `STEPS` steps of Adam in training mode. losses: of these steps, before each.
     largest: for each trainable parameter the largest gradient seen, None where there was none. inputs: (rows, *shape)
-    normalized; targets: (rows,). many: (rows, *shape) and (rows,), more of them.
+    normalized; targets: (rows,), or (rows, n) for labels and for several values. many: inputs and targets of more rows. raw:
+    (rows, *shape) of some rows as a client sends them.
     """
 
     fresh: nn.Module
@@ -53,11 +54,19 @@ class Subject:
     inputs: Tensor
     targets: Tensor
     many: tuple[Tensor, Tensor]
+    raw: Tensor
     architecture: Architecture
     deployable: Deployable
     objective: Objective
     schema: Schema
     settings: Settings
+
+    def place(self, index: int) -> str:
+        """Return the name of a column, or the place of a pixel, by its flat index in a row as the network takes it."""
+        names, shape = self.deployable.normalize.names, self.inputs.shape[1:]
+        if len(shape) == 1:
+            return f"{names[index]!r}" if names else f"value {index}"
+        return "(" + ", ".join(str(int(axis)) for axis in torch.unravel_index(torch.tensor(index), shape)) + ")"
 
 
 def subject_of(parts: Assembly, settings: Settings) -> Subject:
@@ -77,6 +86,7 @@ def subject_of(parts: Assembly, settings: Settings) -> Subject:
         inputs,
         targets,
         many,
+        parts.rows.examples,
         parts.architecture,
         parts.deployable,
         parts.objective,

@@ -53,21 +53,23 @@ class Stage:
 
 _MODELS = ("pipeline/models", "pipeline/training/weights.py", "serving/schema.py")
 
+_ROWS = ("serving/schema.py", "serving/columns.py", "serving/images.py")
+
 STAGES = (
     Stage(
         "prepare",
-        "split rows without leaks, describe them, fit normalization on train rows",
+        "check rows, split them without leaks, fit normalization on train rows, report",
         takes=(),
         makes=Prepared,
         sections=("data", "prepare"),
-        code=("pipeline/stages/prepare.py", "pipeline/data", "serving/schema.py"),
+        code=("pipeline/stages/prepare.py", "pipeline/data", *_ROWS),  # a change of the report page makes no rows anew
     ),
     Stage(
         "train",
         "train with early stopping; keep the best and the last checkpoint",
         takes=(Prepared,),
         makes=Model,
-        sections=("name", "seed", "model", "train", "augment", "monitor"),
+        sections=("name", "seed", "data", "prepare", "model", "train", "augment", "monitor"),  # data: for folds
         code=(
             "pipeline/stages/train.py",
             "pipeline/training",
@@ -75,6 +77,7 @@ STAGES = (
             "pipeline/metrics",
             "pipeline/reporting",
             "pipeline/data/augmentation.py",
+            "serving/predictor.py",
             *_MODELS,
         ),
     ),
@@ -89,6 +92,7 @@ STAGES = (
             "pipeline/reporting",
             "pipeline/metrics",
             "pipeline/training/deployed.py",
+            "serving/predictor.py",
             *_MODELS,
         ),
     ),

@@ -6,16 +6,23 @@ from typing import Any
 
 import msgspec
 import numpy as np
+import torch
+from numpy.typing import NDArray
 
 from pipeline.artifacts import Evaluation, Model, Prepared
 from pipeline.config import Config
 from pipeline.metrics.intervals import Interval, as_json
-from pipeline.metrics.score import confusion_matrix, per_class, score
+from pipeline.metrics.score import confusion_matrix, label_matrices, per_class, score
+from pipeline.metrics.tasks import class_metrics
+from pipeline.reporting.answers import labels_figure
 from pipeline.reporting.figures import confusion_figure, residual_figure
+from pipeline.reporting.predictions import write_predictions
 from pipeline.stages import Outcome
 from pipeline.tracking import Tracker
 from pipeline.training.deployed import answers, deployable_of
 from serving.files import write_atomic
+from serving.predictor import LABEL_FROM
+from serving.schema import Array, Schema
 
 
 def run(config: Config, prepared: Prepared, model: Model, *, out: Path, tracker: Tracker) -> Outcome:
@@ -32,15 +39,9 @@ def run(config: Config, prepared: Prepared, model: Model, *, out: Path, tracker:
         "confidence": section.confidence,
         "metrics": as_json(scored),
     }
-    if schema.task == "classification":
-        matrix = confusion_matrix(given, targets, schema.outputs)
-        result["per_class"] = per_class(matrix, schema.classes, confidence=section.confidence)
-        result["confusion_matrix"] = matrix.tolist()
-        confusion_figure(out / "confusion.png", matrix, schema.classes, title=f"{section.split} split, {len(targets)} rows")
-    else:
-        residual_figure(
-            out / "residuals.png", given[:, 0], targets, target=schema.target, title=f"{section.split}, {len(targets)} rows"
-        )
+    result |= _in_detail(given, targets, schema, section.confidence)
+    _draw(out, result, given, targets, schema)
+    write_predictions(out / "predictions.csv", prepared.row_numbers(section.split), given, targets, schema)
     if reads is not None:
         result["test_reads"] = {"count": reads, "allowed": section.test_reads, "exceeded": reads > section.test_reads}
         tracker.event("test_split_read", count=reads)
@@ -56,6 +57,31 @@ def run(config: Config, prepared: Prepared, model: Model, *, out: Path, tracker:
             f"; read {reads} of the same test split, so the number grows optimistic (evaluate.test_reads={section.test_reads})"
         )
     return Outcome(summary, metrics=metrics)
+
+
+def _in_detail(given: Array, targets: NDArray[Any], schema: Schema, confidence: float) -> dict[str, Any]:
+    """Return what there is to say about each class or label; nothing of values."""
+    if schema.task == "regression":
+        return {}
+    if schema.task == "multilabel":
+        matrices = label_matrices(given, targets)
+        table = per_class(matrices, schema.classes, confidence=confidence)
+        return {"threshold": LABEL_FROM, "per_class": table, "confusion_matrices": matrices.tolist()}
+    matrix = confusion_matrix(given, targets, schema.outputs)
+    return {"per_class": per_class(matrix, schema.classes, confidence=confidence), "confusion_matrix": matrix.tolist()}
+
+
+def _draw(out: Path, result: dict[str, Any], given: Array, targets: NDArray[Any], schema: Schema) -> None:
+    title = f"{result['split']} split, {len(targets)} rows"
+    match schema.task:
+        case "classification":
+            confusion_figure(out / "confusion.png", np.array(result["confusion_matrix"]), schema.classes, title=title)
+        case "multilabel":
+            shares = class_metrics(torch.from_numpy(given), torch.from_numpy(targets))
+            labels_figure(out / "labels.png", shares, schema.classes, title=f"{title}, threshold {LABEL_FROM:g}")
+        case "regression":
+            names = schema.targets or (schema.target,)
+            residual_figure(out / "residuals.png", given, targets.reshape(given.shape), names=names, title=title)
 
 
 def _record_read(prepared: Prepared, model: Model) -> int:

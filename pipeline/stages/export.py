@@ -1,5 +1,7 @@
 """export: Prepared + Model -> Exported."""
 
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from pipeline.errors import GateRefused
 from pipeline.exporting.formats import RUNTIME, SUFFIX, export
 from pipeline.exporting.parity import Parity, compare, refusal
 from pipeline.exporting.reference import reference
+from pipeline.exporting.requests import golden, golden_cells, pictures_of, prove_requests
 from pipeline.manifest import now
 from pipeline.metrics.intervals import as_json
 from pipeline.metrics.score import score
@@ -22,7 +25,7 @@ from pipeline.models.deployable import Deployable
 from pipeline.stages import Outcome
 from pipeline.tracking import Tracker
 from pipeline.training.deployed import answers, deployable_of
-from serving.bundle import GOLDEN, REFERENCE, Artifact, Golden, Lineage, write_bundle
+from serving.bundle import GOLDEN, REFERENCE, Artifact, Lineage, write_bundle
 from serving.errors import first_line
 from serving.files import sha256_of, write_atomic
 from serving.predictor import Predictor
@@ -37,6 +40,7 @@ def run(config: Config, prepared: Prepared, model: Model, *, out: Path, tracker:
     section, schema = config.export, prepared.schema
     deployable = deployable_of(prepared, model)
     inputs, _ = prepared.split("validation")
+    prove_requests(prepared, inputs)
     expected = answers(deployable, inputs)
 
     proofs: dict[str, Parity] = {}
@@ -64,7 +68,13 @@ def _prove(config: Config, payload: bytes, form: Format, schema: Schema, inputs:
     try:
         predictor = Predictor(payload, schema=schema, runtime=RUNTIME[form])
         return compare(
-            predictor.predict, inputs, expected, batch_sizes=section.batch_sizes, atol=section.atol, rtol=section.rtol
+            predictor.predict,
+            inputs,
+            expected,
+            task=schema.task,
+            batch_sizes=section.batch_sizes,
+            atol=section.atol,
+            rtol=section.rtol,
         )
     except Exception as error:  # a runtime raises what it likes on a file that it cannot run
         raise GateRefused(f"export: {form}: the file fails on validation rows: {first_line(error)}") from error
@@ -85,13 +95,17 @@ def _write_bundle(
     train, _ = prepared.split("train")
     predictor = Predictor(payload, schema=schema, runtime=RUNTIME[section.bundle])
     scored = score(predictor.predict(inputs), targets, schema, confidence=_CONFIDENCE, resamples=_RESAMPLES, seed=config.seed)
-    rows = golden_rows(targets, section.golden_rows, classes=len(schema.classes))
-    golden = Golden(inputs[rows].tolist(), answers(deployable, inputs[rows]).tolist(), section.atol, section.rtol)
+    if schema.plain:
+        requests = inputs[golden_rows(targets, section.golden_rows, classes=len(schema.classes))].tolist()
+    else:
+        requests = golden_cells(schema, prepared.requests, section.golden_rows)
+    _, pictures = pictures_of(prepared)
+    replayed = golden(schema, requests, partial(answers, deployable), pictures=pictures, atol=section.atol, rtol=section.rtol)
     write_bundle(
         out / "bundle",
         {
             name: payload,
-            GOLDEN: msgspec.json.encode(golden),
+            GOLDEN: msgspec.json.encode(replayed),
             REFERENCE: msgspec.json.encode(reference(train, answers(deployable, train), schema)),
         },
         name=config.name,
@@ -112,12 +126,29 @@ def _write_bundle(
 
 
 def golden_rows(targets: NDArray[Any], count: int, *, classes: int) -> NDArray[np.int64]:
-    """Return up to `count` row numbers, taking turns over the classes, or spread over a regression target's range."""
+    """Return up to `count` row numbers: taking turns over the classes or labels, or spread over the range of each value.
+
+    targets: (rows,) classes or values, (rows, labels) or (rows, values). classes: number of classes or labels; 0 for values.
+    Rows without a label have their turn, too.
+    """
     if not classes:
-        order = np.argsort(targets, kind="stable")
-        return np.unique(order[np.linspace(0, len(order) - 1, min(count, len(order))).astype(int)])
-    turn = np.zeros(len(targets), dtype=np.int64)  # how many rows of the same class stand before each row
-    for index in range(classes):
-        members = np.flatnonzero(targets == index)
-        turn[members] = np.arange(len(members))
+        values = targets.reshape(len(targets), -1).T  # (values, rows)
+        orders = [np.argsort(column, kind="stable") for column in values]
+        places = np.linspace(0, len(targets) - 1, min(max(1, count // len(orders)), len(targets))).astype(int)
+        return np.unique(np.stack(orders)[:, places].T.reshape(-1)[:count])
+    turn = np.full(len(targets), len(targets))  # how many rows of the same class, or with the same label, stand before each row
+    for having in _groups(targets, classes):
+        members = np.flatnonzero(having)
+        turn[members] = np.minimum(turn[members], np.arange(len(members)))
     return np.sort(np.argsort(turn, kind="stable")[:count])
+
+
+def _groups(targets: NDArray[Any], classes: int) -> Iterator[NDArray[np.bool]]:
+    """Yield which rows, (rows,), are of each class; or have each label, and which have none."""
+    having: NDArray[np.bool]
+    for index in range(classes):
+        having = targets[:, index] > 0 if targets.ndim == 2 else targets == index
+        yield having
+    if targets.ndim == 2:
+        having = (targets == 0).all(axis=1)
+        yield having

@@ -1,5 +1,6 @@
 """train: Prepared -> Model."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,6 @@ import msgspec
 from pipeline.artifacts import Model, Prepared
 from pipeline.config import Config, flatten
 from pipeline.config.model_sections import CustomConfig
-from pipeline.config.train_sections import EarlyStoppingConfig
 from pipeline.errors import GateRefused, SlipwayError, UserError
 from pipeline.models.registry import raised_in_users_file
 from pipeline.monitoring import conclude, monitors_for
@@ -20,10 +20,12 @@ from pipeline.training import fit
 from pipeline.training.assembly import Assembly, assemble
 from pipeline.training.checkpoint import Checkpoints, load_last
 from pipeline.training.early_stopping import EarlyStopping
+from pipeline.training.folds import cross_validate, summarized
 from pipeline.training.hooks import Hook
 from pipeline.training.interrupt import Interrupt
 from pipeline.training.loop import measure
 from pipeline.training.report import Report
+from pipeline.training.setup import early_stopping_of
 from pipeline.training.weights import load
 from serving.errors import first_line
 from serving.files import write_atomic
@@ -54,7 +56,7 @@ def run(config: Config, prepared: Prepared, *, out: Path, tracker: Tracker, resu
     parts = assemble(config, prepared, source=source, choices=last["choices"] if last else None)
     check_before_training(parts, config, tracker)
     state = parts.state
-    stopping = _early_stopping(section.early_stopping)
+    stopping = early_stopping_of(section.early_stopping)
     parameters = sum(p.numel() for p in state.net.parameters())
     tracker.event("choices", **parts.choices)
     size = {"parameters": parameters, "rows": parts.rows.train.rows, "batches": len(parts.rows.train)}
@@ -87,25 +89,14 @@ def run(config: Config, prepared: Prepared, *, out: Path, tracker: Tracker, resu
         parts.choices["accumulate"] = state.parts
         tracker.event("out_of_memory", parts=state.parts)
     _verify_best(parts, stopping, out, source)
+    folds = _folds(config, parts, out, source, tracker)
     tracker.event("training_ended", reason=state.stop, epochs=state.epoch, best_epoch=stopping.best_epoch)
     told = ("model", "seed", "train", *(["augment"] if config.augment.active else []))
     settings = flatten({name: config.section(name) for name in told})
     title = f"{config.name}: {parameters:,} parameters, {state.epoch} epochs"
     best_epoch, metric = stopping.best_epoch, parts.schema.headline
     conclude(monitors, state, out=out, tracker=tracker, metric=metric, best_epoch=best_epoch, params=settings, title=title)
-    return _outcome(parts, stopping, parameters=parameters)
-
-
-def _early_stopping(section: EarlyStoppingConfig) -> EarlyStopping:
-    return EarlyStopping(
-        section.monitor,
-        patience=section.patience,
-        min_delta=section.min_delta,
-        relative=section.min_delta_mode == "relative",
-        mode=section.mode,
-        warmup_epochs=section.warmup_epochs,
-        stop_when_not_finite=section.stop_when_not_finite,
-    )
+    return _outcome(parts, stopping, folds, parameters=parameters)
 
 
 def _fit(config: Config, parts: Assembly, hooks: Sequence[Hook]) -> None:
@@ -164,14 +155,27 @@ def _verify_best(parts: Assembly, stopping: EarlyStopping, out: Path, source: by
         )
 
 
-def _outcome(parts: Assembly, stopping: EarlyStopping, *, parameters: int) -> Outcome:
+def _folds(config: Config, parts: Assembly, out: Path, source: bytes | None, tracker: Tracker) -> dict[str, float]:
+    """Cross-validate where it is asked for; return the mean and the deviation of each metric over folds."""
+    if config.train.folds is None:
+        return {}
+    with Interrupt() as interrupt:
+        lines = cross_validate(config, out=out, source=source, choices=parts.choices, tracker=tracker, interrupt=interrupt)
+    found = {f"cv/{name}": value for name, value in summarized(lines).items()}
+    tracker.metrics({name: value for name, value in found.items() if math.isfinite(value)})
+    return found
+
+
+def _outcome(parts: Assembly, stopping: EarlyStopping, folds: dict[str, float], *, parameters: int) -> Outcome:
     state, metric = parts.state, parts.schema.headline
     best = state.history[stopping.best_epoch - 1]
     summary = (
         f"best {stopping.monitor} {stopping.best_value:.4g}, val/{metric} {best[f'val/{metric}']:.4g} "
         f"at epoch {stopping.best_epoch} of {state.epoch} ({state.stop})"
     )
-    metrics = {name: value for name, value in best.items() if "/" in name}
+    if folds:
+        summary += f"; cross-validated {metric} {folds[f'cv/{metric}']:.4g} ± {folds[f'cv/{metric}.std']:.2g}"
+    metrics = {name: value for name, value in best.items() if "/" in name} | folds
     notes = {"stop_reason": state.stop, "best_epoch": stopping.best_epoch, "epochs": state.epoch, "parameters": parameters}
     return Outcome(summary, metrics=metrics, device=str(parts.device), notes=notes | {"choices": parts.choices})
 

@@ -24,6 +24,7 @@ _TOLD: dict[str, Callable[[dict[str, Any]], list[str]]] = {  # events that a per
     "sanity": lambda v: [
         f"warning: {f['check']}: {f['text']}" for f in v["findings"] if f["level"] == "FAIL" and not f["stops"]
     ],
+    "data_checks": lambda v: [f"warning: {line}" for line in v["warnings"]],
     "out_of_memory": lambda v: [f"warning: memory did not suffice; steps were computed in {v['parts']} parts from there on"],
     "monitor_failed": lambda v: [f"warning: monitor {v['monitor']} failed and is off from here on: {v['why']}"],
     "monitor_thinned": lambda _: [
@@ -45,6 +46,7 @@ class Console:
         self._live: Live | None = None
         self._stage, self._now = "", ""
         self._course: Course | None = None
+        self._share: tuple[int, int] | None = None  # done of all, of work that has no epochs
         self._thinned = False
 
     def line(self, text: str) -> None:
@@ -78,9 +80,11 @@ class Console:
             self.line(line)
 
     def advance(self, done: int, total: int, shown: dict[str, float]) -> None:
-        """Show how many batches of the epoch are done."""
+        """Show how many batches of the epoch, or parts of other work, are done."""
         if self._course is not None:
             self._course.advanced(done, total, shown)
+        else:
+            self._share = done, total
 
     def close(self) -> None:
         """Remove the bars."""
@@ -98,7 +102,7 @@ class Console:
 
     def _begin(self, stage: str, course: Course | None, now: str) -> None:
         self.close()
-        self._stage, self._course, self._now = stage, course, now
+        self._stage, self._course, self._now, self._share = stage, course, now, None
         if self._terminal:
             from rich.live import Live
 
@@ -127,7 +131,9 @@ class Console:
         course = self._course
         bars = Table.grid(padding=(0, 1))
         if course is None:
-            bars.add_row(text(f"{self._stage:<8}"), ProgressBar(total=None, pulse=True, width=_BAR), text(self._now))
+            done, total = self._share or (0, None)
+            bar = ProgressBar(total=total, completed=done, pulse=total is None, width=_BAR)
+            bars.add_row(text(f"{self._stage:<8}"), bar, text(self._now), text(f"{done:,}/{total:,}" if total else ""))
             return bars
         speed = "  ".join(part for part in (_left(course), _speed(course)) if part)
         bars.add_row(

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from pipeline.artifacts import Prepared
 from pipeline.config import Config
-from pipeline.models.deployable import Deployable
+from pipeline.models.deployable import Deployable, preprocessed_shape, preprocessing
 from pipeline.models.registry import Architecture, build
 from pipeline.training import tuning
 from pipeline.training.begin import begin
@@ -57,14 +57,15 @@ def assemble(
     section, schema = config.train, prepared.schema
     device = choose_device(section.device)
     make_reproducible(config.seed)
-    architecture = architecture_of(config, schema)
+    statistics = prepared.statistics
+    architecture = architecture_of(config, schema, statistics)
     net = build(architecture, source=source)
     initialize(net, section.init)
     last = wants_channels_last(section.channels_last, net)
     net = net.to(device)
     if last:
         net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack it
-    deployable = Deployable(net, task=schema.task, statistics=prepared.statistics).to(device)
+    deployable = Deployable(net, task=schema.task, statistics=statistics, features=schema.features).to(device)
     made = dict(choices or {})
     size = made.get("batch_size") or tuning.batch_size_for(section.batch_size, prepared.manifest.notes["rows"]["train"])
     in_memory = made.setdefault("in_memory", fit_into_memory(config, prepared))
@@ -89,11 +90,13 @@ def assemble(
     return Assembly(schema, architecture, deployable, rows, objective, state, options, made)
 
 
-def architecture_of(config: Config, schema: Schema) -> Architecture:
-    """Return the network that `model` names, for rows of this schema."""
+def architecture_of(config: Config, schema: Schema, statistics: dict[str, Any]) -> Architecture:
+    """Return the network that `model` names, for rows of this schema as these statistics preprocess them."""
     arguments = config.section("model")
     arguments.pop("file", None)  # its content is in the run
-    return Architecture(arguments.pop("name"), schema.shape, schema.outputs, arguments)
+    normalize = preprocessing(statistics["inputs"])
+    shape = preprocessed_shape(normalize, schema.shape)
+    return Architecture(arguments.pop("name"), shape, schema.outputs, arguments, normalize.embeddings)
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ def deployable_of(prepared: Prepared, model: Model) -> Deployable:
     """Join the best checkpoint with the statistics of its train rows, in eval mode, on the CPU."""
     source = model.read(Model.SOURCE) if Model.SOURCE in model.manifest.makes else None
     net = load(model.read(Model.BEST), source=source)
-    deployable = Deployable(net, task=prepared.schema.task, statistics=prepared.statistics)
+    deployable = Deployable(net, task=prepared.schema.task, statistics=prepared.statistics, features=prepared.schema.features)
     return deployable.eval()
 
 

@@ -130,14 +130,11 @@ class _Work:
         weights = torch.where(finite, rows, 0.0)
         if not so_far.targets:
             raise NonFiniteLoss(f"train: epoch {state.epoch}: no step had a finite loss; lower train.lr, and look at the rows")
-        targets = torch.cat(so_far.targets)
-        if targets.ndim > 1:  # probabilities of mixed rows: measured against the likelier class
-            targets = targets.argmax(1)
         numbers = {
             "loss": float((torch.where(finite, losses, 0.0) * weights).sum() / weights.sum()),
             "grad_norm": float(norms[finite].mean()),
             **({"skipped_steps": so_far.skipped} if so_far.skipped else {}),
-            **self.objective.metrics(torch.cat(so_far.outputs), targets),
+            **self.objective.metrics(torch.cat(so_far.outputs), torch.cat(so_far.targets)),
         }
         return {f"train/{name}": value for name, value in numbers.items()}
 
@@ -149,7 +146,7 @@ def measure(net: nn.Module, batches: Batches, objective: Objective) -> dict[str,
 
 @torch.no_grad()
 def outputs_of(net: nn.Module, batches: Batches) -> tuple[Tensor, Tensor]:
-    """Return the outputs (rows, n) in eval mode and the targets (rows,)."""
+    """Return the outputs (rows, n) in eval mode and the targets, (rows,) or (rows, n)."""
     net.eval()
     pairs = [(net(inputs), targets) for inputs, targets in batches.in_order()]
     return torch.cat([output for output, _ in pairs]), torch.cat([target for _, target in pairs])

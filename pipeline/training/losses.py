@@ -12,7 +12,8 @@ from serving.schema import Schema
 
 Loss = Callable[[Tensor, Tensor], Tensor]  # (outputs, targets) -> scalar
 _SURE = 1e-6
-_FOR_CLASSES, _FOR_VALUES = {"auto", "cross_entropy", "focal"}, {"auto", "mse", "mae", "huber"}
+_FOR_CLASSES, _FOR_LABELS = {"auto", "cross_entropy", "focal"}, {"auto", "bce", "focal"}
+_FOR_VALUES = {"auto", "mse", "mae", "huber"}
 
 
 def classification_loss(config: LossConfig, schema: Schema, counts: Tensor) -> Loss:
@@ -34,8 +35,35 @@ def classification_loss(config: LossConfig, schema: Schema, counts: Tensor) -> L
     ).mean()
 
 
+def label_loss(config: LossConfig, schema: Schema, counts: Tensor) -> Loss:
+    """Return a loss of logits and targets, both (batch, labels): the mean over rows and labels of the binary cross entropy.
+
+    Targets are 0 and 1, or between them for mixed rows. counts: (labels, 2) train rows without and with each label. Class
+    weights multiply the loss of the labels that a row has. Raises UserError for another kind of loss, or for weights that do
+    not fit.
+    """
+    _refuse(config.name, _FOR_LABELS, "labels, of which a row may have several,", schema)
+    weights, smoothing = _label_weights(config, schema, counts), config.label_smoothing
+    gamma = config.focal_gamma if config.name == "focal" else None
+
+    def loss(logits: Tensor, targets: Tensor) -> Tensor:
+        given = None if weights is None else weights.to(logits.device)
+        smooth = targets * (1 - smoothing) + smoothing / 2
+        entropy = functional.binary_cross_entropy_with_logits(logits, smooth, pos_weight=given, reduction="none")
+        if gamma is None:
+            return entropy.mean()
+        probabilities = torch.sigmoid(logits)
+        wrong = (probabilities * (1 - targets) + (1 - probabilities) * targets).clamp_min(_SURE)
+        return (wrong**gamma * entropy).mean()
+
+    return loss
+
+
 def regression_loss(config: LossConfig, schema: Schema) -> Loss:
-    """Return a loss of outputs (batch,) and targets (batch,), both normalized; raise UserError for a loss of classes."""
+    """Return a loss of outputs and targets, both (batch,) or (batch, outputs) and normalized, the mean over all of them.
+
+    Raises UserError for a loss of classes.
+    """
     _refuse(config.name, _FOR_VALUES, "values", schema)
     for key, off in (("label_smoothing", 0.0), ("class_weights", "none")):
         if getattr(config, key) != off:
@@ -61,15 +89,27 @@ def _focal(gamma: float, weights: Tensor | None, smoothing: float) -> Loss:
 
 def _class_weights(config: LossConfig, schema: Schema, counts: Tensor) -> Tensor | None:
     """Return one weight for each class: rows / (classes * rows of the class), or the given ones."""
-    if config.class_weights == "none":
-        return None
     if config.class_weights == "balanced":
         return counts.sum() / (len(counts) * counts.clamp_min(1)).float()
+    return _given_weights(config, schema)
+
+
+def _label_weights(config: LossConfig, schema: Schema, counts: Tensor) -> Tensor | None:
+    """Return one weight for each label: rows without / rows with it, or the given ones; a label of all rows or none keeps 1."""
+    if config.class_weights == "balanced":
+        without, having = counts.T.float()
+        return torch.where((without > 0) & (having > 0), without / having.clamp_min(1), 1.0)
+    return _given_weights(config, schema)
+
+
+def _given_weights(config: LossConfig, schema: Schema) -> Tensor | None:
     given = config.class_weights
+    if isinstance(given, str):
+        return None
     if len(given) != schema.outputs:
         raise UserError(
-            f"train.loss.class_weights: {len(given)} numbers for {schema.outputs} classes; one each, in this order: "
-            + ", ".join(schema.classes)
+            f"train.loss.class_weights: {len(given)} numbers for {schema.outputs} "
+            f"{'labels' if schema.task == 'multilabel' else 'classes'}; one each, in this order: {', '.join(schema.classes)}"
         )
     return torch.tensor(given)
 

@@ -20,6 +20,7 @@ from pipeline.training.streaming import StreamedBatches
 from serving.schema import Schema
 
 VALIDATION_ROWS = 1024  # in one forward pass
+_EXAMPLES = 64
 _SPLITS: tuple[Split, Split] = ("train", "validation")
 _SHARE_OF_MEMORY = 0.25  # more is streamed: raw, normalized and shuffled rows are in memory at a time
 
@@ -28,12 +29,15 @@ _SHARE_OF_MEMORY = 0.25  # more is streamed: raw, normalized and shuffled rows a
 class Rows:
     """Batches of the train rows, shuffled and augmented; of the same rows as they are; and of the validation rows.
 
-    class_counts: (classes,) train rows of each class; empty for values. augmentation: what `train` is changed by.
+    class_counts: (classes,) train rows of each class, or (labels, 2) those without and with each label; empty for values.
+    examples: (rows, *shape) of a few train rows as a client would send them, on the CPU. augmentation: what `train` is changed
+    by.
     """
 
     train: Batches
     plain: Batches
     validation: Batches
+    examples: Tensor
     class_counts: Tensor
     augmentation: Augmentation | None
 
@@ -49,13 +53,25 @@ def open_rows(
     augmentation = None
     if config.augment.active:
         low, high, classes = schema.minimum, schema.maximum, len(schema.classes)
-        augmentation = Augmentation(config.augment, schema.shape, task=schema.task, classes=classes, low=low, high=high)
+        augmentation = Augmentation(
+            config.augment, schema.shape, task=schema.task, classes=classes, low=low, high=high, features=schema.features
+        )
         batches: Batches = Changed(train.raw(batch_size, weights), _augmented(augmentation, deployable))
     else:
         batches = train.normalized(batch_size, weights)
-    counts = np.bincount(targets, minlength=schema.outputs) if schema.task == "classification" else np.empty(0)
     plain, validation = (splits[split].normalized(VALIDATION_ROWS) for split in _SPLITS)
-    return Rows(batches, plain, validation, torch.from_numpy(counts), augmentation)
+    return Rows(batches, plain, validation, train.examples(), _counts(schema, targets), augmentation)
+
+
+def _counts(schema: Schema, targets: NDArray[Any]) -> Tensor:
+    match schema.task:
+        case "classification":
+            return torch.from_numpy(np.bincount(targets, minlength=schema.outputs))
+        case "multilabel":
+            having = np.count_nonzero(targets, axis=0)
+            return torch.from_numpy(np.stack([len(targets) - having, having], axis=1))
+        case "regression":
+            return torch.empty(0)
 
 
 class _Split:
@@ -69,6 +85,10 @@ class _Split:
         inputs, targets = self._opened or prepared.split(split)
         self._inputs: NDArray[np.float32] = inputs
         self.targets: NDArray[Any] = targets
+
+    def examples(self) -> Tensor:
+        """Return the first rows as a client would send them."""
+        return torch.from_numpy(np.array(self._inputs[:_EXAMPLES]))
 
     def raw(self, size: int, weights: Tensor | None = None) -> Batches:
         """Return batches as a client would send them."""
@@ -108,10 +128,15 @@ def fit_into_memory(config: Config, prepared: Prepared) -> bool:
 
 
 def _balancing(config: Config, schema: Schema, targets: NDArray[Any], *, in_memory: bool) -> Tensor | None:
-    """Return a weight for each row such that classes are drawn equally often."""
+    """Return a weight for each row such that classes are drawn equally often; raise UserError where there are none to draw."""
     if config.train.sampling == "shuffle":
         return None
-    if schema.task != "classification":
+    if schema.task == "multilabel":
+        raise UserError(
+            "train.sampling: balanced draws rows by their class, and a row may have several labels here; "
+            "leave it shuffle, and set train.loss.class_weights=balanced"
+        )
+    if schema.task == "regression":
         raise UserError("train.sampling: balanced needs classes, and the target has values; leave it shuffle")
     if not in_memory:
         raise UserError(

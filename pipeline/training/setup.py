@@ -5,7 +5,9 @@ import os
 import torch
 from torch import nn
 
+from pipeline.config.train_sections import EarlyStoppingConfig
 from pipeline.errors import UserError
+from pipeline.training.early_stopping import EarlyStopping
 from pipeline.training.randomness import seed_everything
 
 
@@ -45,3 +47,16 @@ def autocast_type(precision: str, device: torch.device) -> torch.dtype | None:
 def wants_channels_last(choice: bool | str, net: nn.Module) -> bool:
     """Return whether images are laid out channel by channel within a pixel, which convolutions are faster on."""
     return any(isinstance(module, nn.Conv2d) for module in net.modules()) if choice == "auto" else bool(choice)
+
+
+def early_stopping_of(section: EarlyStoppingConfig) -> EarlyStopping:
+    """Return the hook that `train.early_stopping` describes."""
+    return EarlyStopping(
+        section.monitor,
+        patience=section.patience,
+        min_delta=section.min_delta,
+        relative=section.min_delta_mode == "relative",
+        mode=section.mode,
+        warmup_epochs=section.warmup_epochs,
+        stop_when_not_finite=section.stop_when_not_finite,
+    )

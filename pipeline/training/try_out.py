@@ -52,8 +52,7 @@ def try_out(
             raise UserError(replaced(name))
         if parameter.grad is not None and parameter.grad.is_sparse:
             raise UserError(f"model: {name} has sparse gradients, which are not supported; set sparse=False in its layer")
-    classes = targets.argmax(1) if targets.ndim > 1 else targets
-    names = {"loss": math.nan, **objective.metrics(outputs.detach().float(), classes)}
+    names = {"loss": math.nan, **objective.metrics(outputs.detach().float(), targets)}
     monitored({f"{split}/{name}": value for split in ("train", "val") for name, value in names.items()}, monitor)
 
 

@@ -15,7 +15,7 @@ from torch.nn import functional
 from pipeline.config.augment_sections import AugmentConfig
 from pipeline.data.augmentation import Augmentation
 from pipeline.errors import UserError
-from serving.schema import Task
+from serving.schema import Feature, Task
 from tests.conftest import ROOT
 
 LOW, HIGH, CLASSES = -2.0, 6.0, 4
@@ -237,6 +237,45 @@ def test_mixup_mixes_the_values_of_a_regression() -> None:
     rows, mixed = augmentation((2,), task="regression", mixup_alpha=1.0)(targets.unsqueeze(1).expand(-1, 2), targets)
     torch.testing.assert_close(rows, mixed.unsqueeze(1).expand(-1, 2))
     assert not torch.equal(mixed, targets)
+
+
+def test_mixup_mixes_labels_and_several_values_as_it_mixes_rows() -> None:
+    shares = torch.rand(32, 3, generator=torch.Generator().manual_seed(0))
+    for task, targets in (("multilabel", (shares < 0.4).float()), ("regression", shares * 100)):
+        rows = targets.repeat(1, 2) / 100  # what happens to the targets happens to the rows, too
+        torch.manual_seed(0)
+        after, mixed = augmentation((6,), task=task, mixup_alpha=1.0)(rows, targets)  # type: ignore[arg-type]
+        assert mixed.shape == (32, 3)
+        assert not torch.equal(mixed, targets)
+        torch.testing.assert_close(after[:, :3] * 100, mixed, atol=1e-4, rtol=1e-5)
+
+
+def test_cutmix_mixes_labels_by_the_area_that_it_pastes() -> None:
+    rows = torch.zeros(8, 10, 10)
+    rows[::2] = 1.0
+    targets = torch.stack([torch.arange(8) % 2 == 0, torch.ones(8, dtype=torch.bool)], dim=1).float()
+    torch.manual_seed(0)
+    after, mixed = augmentation((10, 10), task="multilabel", cutmix_alpha=1.0)(rows, targets)
+    torch.testing.assert_close(mixed[:, 0], after.mean(dim=(1, 2)), msg="the share of the bright partner is its label's")
+    assert torch.equal(mixed[:, 1], torch.ones(8)), "a label that both rows have stays"
+
+
+@pytest.mark.parametrize(
+    ("feature", "words"),
+    [
+        (Feature("city", 1, 3, "category", ("a", "b", "c")), "column 'city' is a category"),
+        (Feature("born", 0, 9, "date"), "column 'born' is a date"),
+        (Feature("member", 0, 1, "boolean", ("no", "yes")), "column 'member' is a boolean"),
+        (Feature("income", 0, 9, nullable=True), "column 'income' may be missing"),
+    ],
+)
+def test_mixup_is_refused_where_a_mixture_would_be_no_row(feature: Feature, words: str) -> None:
+    plain = Feature("age", 0, 99)
+    options: dict[str, Any] = {"task": "classification", "classes": CLASSES, "low": LOW, "high": HIGH}
+    with pytest.raises(UserError) as caught:
+        Augmentation(AugmentConfig(mixup_alpha=0.2), (2,), features=(plain, feature), **options)
+    assert caught.value.lines == (f"augment.mixup_alpha: 0.2 mixes numbers that are always there, and {words}; set it to 0",)
+    Augmentation(AugmentConfig(mixup_alpha=0.2), (2,), features=(plain, plain), **options)
 
 
 def test_of_mixup_and_cutmix_one_is_drawn_for_each_batch() -> None:

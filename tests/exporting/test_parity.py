@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from pipeline.exporting.parity import Parity, compare, refusal
+from serving.schema import Task
 
 Array = NDArray[np.float32]
 INPUTS = np.random.default_rng(0).normal(size=(50, 3)).astype(np.float32)
@@ -18,8 +19,8 @@ def softmax(inputs: Array) -> Array:
     return answers
 
 
-def check(predict: object, *, expected: Array = EXPECTED, atol: float = 1e-4) -> Parity:
-    return compare(predict, INPUTS, expected, batch_sizes=[1, 7, 64], atol=atol, rtol=1e-4)  # type: ignore[arg-type]
+def check(predict: object, *, expected: Array = EXPECTED, atol: float = 1e-4, task: Task = "classification") -> Parity:
+    return compare(predict, INPUTS, expected, task=task, batch_sizes=[1, 7, 64], atol=atol, rtol=1e-4)  # type: ignore[arg-type]
 
 
 def test_equal_answers_pass_on_every_row() -> None:
@@ -60,15 +61,40 @@ def test_a_swapped_class_fails_even_within_a_generous_tolerance() -> None:
     assert parity.argmax_agreement < 1
 
 
-def test_regression_is_judged_relative_to_its_unit() -> None:
+def sigmoid(inputs: Array) -> Array:
+    return (1 / (1 + np.exp(-inputs))).astype(np.float32)
+
+
+def test_a_label_that_changed_fails_even_within_a_generous_tolerance_and_counts_by_row() -> None:
+    expected = sigmoid(INPUTS)
+    equal = check(sigmoid, expected=expected, task="multilabel")
+    assert (equal.passed, equal.label_agreement, equal.argmax_agreement) == (True, 1, None)
+    parity = check(
+        lambda inputs: sigmoid(inputs * np.array([-1, 1, 1], np.float32)), expected=expected, atol=1e9, task="multilabel"
+    )
+    assert not parity.passed
+    assert parity.label_agreement == 0
+    assert "label agreement 0.0000" in refusal("x.onnx", parity)
+    scaled = check(lambda inputs: sigmoid(inputs * 2), expected=expected, atol=1e9, task="multilabel")
+    assert scaled.passed, "another likeliest label is none of its business: each label is decided by itself"
+
+
+def test_a_probability_on_the_edge_may_fall_to_either_side_by_rounding() -> None:
+    expected = np.full((50, 3), 0.5, dtype=np.float32)
+    assert check(lambda inputs: np.full_like(inputs, 0.4999999), expected=expected, task="multilabel").passed
+    assert not check(lambda inputs: np.full_like(inputs, 0.4), expected=expected + 0.1, atol=1e9, task="multilabel").passed
+
+
+def test_values_are_judged_relative_to_their_unit_and_never_by_which_is_largest() -> None:
     values = np.linspace(-300, 300, 50, dtype=np.float32).reshape(-1, 1)
-    assert compare(
-        lambda x: values[: len(x)] * np.float32(1 + 5e-5), INPUTS, values, batch_sizes=[64], atol=1e-4, rtol=1e-4
-    ).passed
-    parity = compare(lambda x: values[: len(x)] * np.float32(1 + 5e-4), INPUTS, values, batch_sizes=[64], atol=1e-4, rtol=1e-4)
+    parity = check(lambda x: values[: len(x)] * np.float32(1 + 5e-4), expected=values, task="regression")
     assert not parity.passed
     assert parity.argmax_agreement is None
-    assert "argmax" not in refusal("x.onnx", parity)
+    assert "agreement" not in refusal("x.onnx", parity)
+    several = np.full((50, 3), 300, dtype=np.float32)
+    assert check(
+        lambda x: several[: len(x)] + np.array([0, 0.01, -0.01], np.float32), expected=several, task="regression"
+    ).passed
 
 
 @pytest.mark.parametrize("name", ["train-fp32.onnx", "train-fp32.torchscript.pt"])

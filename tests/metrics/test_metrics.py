@@ -12,16 +12,34 @@ from scipy.stats import norm
 from sklearn import metrics as reference
 
 from pipeline.metrics.intervals import bootstrap, wilson
-from pipeline.metrics.score import confusion_matrix, per_class, score
-from pipeline.metrics.tasks import auroc, class_metrics, classification_metrics, lower_is_better, regression_metrics
+from pipeline.metrics.score import confusion_matrix, label_matrices, per_class, score
+from pipeline.metrics.tasks import (
+    auroc,
+    class_metrics,
+    classification_metrics,
+    label_confusion,
+    label_metrics,
+    lower_is_better,
+    regression_metrics,
+    rmse_of_each,
+)
 from serving.schema import Schema
 
 CLASSES = ("a", "b", "c")
 
 
-def schema(task: str) -> Schema:
-    classes = CLASSES if task == "classification" else ()
-    return Schema(task=task, kind="table", shape=(2,), target="y", minimum=0, maximum=1, classes=classes)  # type: ignore[arg-type]
+def schema(task: str, *targets: str) -> Schema:
+    classes = () if task == "regression" else CLASSES
+    return Schema(
+        task=task,  # type: ignore[arg-type]
+        kind="table",
+        shape=(2,),
+        target="y",
+        minimum=0,
+        maximum=1,
+        classes=classes,
+        targets=targets,
+    )
 
 
 def labels(rows: int = 200) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -68,6 +86,79 @@ def test_auroc_of_two_classes_agrees_with_scikit_learn_also_where_scores_tie(row
         assert found == pytest.approx(reference.roc_auc_score(true, scores), abs=1e-12)
 
 
+def several_labels(rows: int = 200) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Probabilities (rows, 3), some of them exactly 0.5, and labels; some rows have none, some all."""
+    generator = np.random.default_rng(2)
+    true = (generator.random((rows, 3)) < [0.5, 0.3, 0.1]).astype(np.float32)
+    given = np.clip(0.4 * true + generator.random((rows, 3)) * 0.8 - 0.1, 0.01, 0.99).astype(np.float32)
+    given[:5, 0] = 0.5
+    return given, true
+
+
+def test_metrics_of_labels_agree_with_scikit_learn() -> None:
+    given, true = several_labels()
+    decided = given >= 0.5
+    precision, recall, f1, _ = reference.precision_recall_fscore_support(true, decided, average="macro")
+    expected = {
+        "bce": np.mean([reference.log_loss(true[:, index], given[:, index].astype(np.float64)) for index in range(3)]),
+        "f1": f1,
+        "f1_micro": reference.f1_score(true, decided, average="micro"),
+        "precision": precision,
+        "recall": recall,
+        "hamming": reference.hamming_loss(true, decided),
+        "exact_match": reference.accuracy_score(true, decided),
+    }
+    answers, targets = torch.from_numpy(given), torch.from_numpy(true)
+    assert label_metrics(answers, targets) == pytest.approx(expected, abs=1e-6)
+    assert auroc(answers, targets) == pytest.approx(reference.roc_auc_score(true, given), abs=1e-9)
+    assert label_confusion(answers, targets).tolist() == reference.multilabel_confusion_matrix(true, decided).tolist()
+    found = class_metrics(answers, targets)
+    for name, values in zip(
+        ("precision", "recall", "f1"), reference.precision_recall_fscore_support(true, decided), strict=False
+    ):
+        assert found[name] == pytest.approx(values.tolist())
+
+
+def test_labels_that_never_occur_count_in_no_mean_and_one_that_is_missed_counts_as_zero() -> None:
+    true = torch.tensor([[1.0, 0.0, 1.0], [0.0, 0.0, 1.0]])
+    given = torch.tensor([[0.9, 0.1, 0.2], [0.1, 0.1, 0.3]])  # the first is right, the second never occurs, the third is missed
+    found = label_metrics(given, true)
+    assert (found["f1"], found["precision"], found["recall"]) == (0.5, 0.5, 0.5)
+    assert found["exact_match"] == 0
+    assert auroc(given, true) == 1, "of the first alone: the third is in all rows"
+    nothing = label_metrics(torch.zeros(2, 3), torch.zeros(2, 3))
+    assert np.isnan(nothing["f1"])
+    assert (nothing["exact_match"], nothing["hamming"], nothing["bce"]) == (1, 0, 0)
+
+
+def test_labels_of_mixed_rows_are_those_with_the_larger_share() -> None:
+    given = torch.tensor([[0.9, 0.2], [0.3, 0.8]])
+    mixed, likelier = torch.tensor([[0.7, 0.4], [0.1, 0.6]]), torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+    assert label_metrics(given, mixed) == label_metrics(given, likelier)
+
+
+def test_scores_of_labels_have_intervals_around_them() -> None:
+    given, true = several_labels()
+    scored = score(given, true, schema("multilabel"), confidence=0.95, resamples=200, seed=0)
+    assert set(scored) == {"bce", "f1", "f1_micro", "precision", "recall", "hamming", "exact_match", "auroc"}
+    for name, interval in scored.items():
+        assert interval.low < interval.value < interval.high, name
+    whole = int((true == (given >= 0.5)).all(axis=1).sum())
+    assert scored["exact_match"] == wilson(whole, 200, confidence=0.95)
+    assert {interval.method for name, interval in scored.items() if name != "exact_match"} == {"bootstrap"}
+
+
+def test_the_table_of_labels_comes_from_their_matrices() -> None:
+    given = np.array([[0.9, 0.9, 0.1], [0.9, 0.2, 0.1], [0.2, 0.6, 0.1]], dtype=np.float32)
+    true = np.array([[1, 1, 0], [0, 1, 0], [1, 1, 0]], dtype=np.float32)
+    table = per_class(label_matrices(given, true), CLASSES, confidence=0.95)
+    assert [row["support"] for row in table] == [2, 3, 0]
+    assert [row["f1"] for row in table] == [0.5, 0.8, None]
+    assert table[0]["recall"] == wilson(1, 2, confidence=0.95)
+    assert table[1]["precision"] == wilson(2, 2, confidence=0.95)
+    assert (table[2]["precision"], table[2]["recall"]) == (None, None)
+
+
 def test_of_two_classes_the_rates_are_the_second_ones() -> None:
     answers = torch.tensor([[0.9, 0.1], [0.2, 0.8], [0.4, 0.6], [0.7, 0.3]])
     found = classification_metrics(answers, torch.tensor([0, 1, 0, 1]))
@@ -92,6 +183,35 @@ def test_regression_metrics_agree_with_scikit_learn_in_the_targets_unit() -> Non
         },
         rel=1e-6,
     )
+
+
+def several_values() -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    generator = np.random.default_rng(0)
+    true = generator.uniform([1, 100, -5], [2, 900, 5], (100, 3)).astype(np.float32)
+    return (true + generator.normal(0, [0.1, 70, 2], true.shape)).astype(np.float32), true
+
+
+def test_numbers_of_several_values_are_means_over_the_outputs_as_in_scikit_learn() -> None:
+    predicted, true = several_values()
+    each = reference.root_mean_squared_error(true, predicted, multioutput="raw_values")
+    largest = [reference.max_error(true[:, index], predicted[:, index]) for index in range(3)]
+    found = regression_metrics(torch.from_numpy(predicted), torch.from_numpy(true))
+    assert found == pytest.approx(
+        {
+            "mse": reference.mean_squared_error(true, predicted),
+            "rmse": np.mean(each),
+            "mae": reference.mean_absolute_error(true, predicted),
+            "mape": reference.mean_absolute_percentage_error(true, predicted),
+            "max_error": np.mean(largest),
+            "r2": reference.r2_score(true, predicted),
+        },
+        rel=1e-5,
+    )
+    names = rmse_of_each(torch.from_numpy(predicted), torch.from_numpy(true), ["a", "b.c", "km/h"])
+    assert names == pytest.approx({"rmse.a": each[0], "rmse.b.c": each[1], "rmse.km/h": each[2]}, rel=1e-5)
+    scored = score(predicted, true, schema("regression", "a", "b.c", "km/h"), confidence=0.95, resamples=100, seed=0)
+    assert set(scored) == set(found) | set(names)
+    assert all(interval.low < interval.value < interval.high for name, interval in scored.items() if "max" not in name)
 
 
 def test_scores_are_metrics_of_the_answers_with_the_point_inside_its_interval() -> None:
@@ -157,7 +277,16 @@ def test_one_row_has_no_r2_and_breaks_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "lower"), [("val/loss", True), ("val/rmse", True), ("val/accuracy", False), ("val/r2", False)]
+    ("name", "lower"),
+    [
+        ("val/loss", True),
+        ("val/rmse", True),
+        ("val/bce", True),
+        ("val/hamming", True),
+        ("val/accuracy", False),
+        ("val/r2", False),
+        ("val/exact_match", False),
+    ],
 )
 def test_losses_fall_and_scores_rise(name: str, lower: bool) -> None:
     assert lower_is_better(name) is lower

@@ -3,10 +3,11 @@
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from pipeline.models.deployable import Deployable, Normalize
+from pipeline.models.deployable import Deployable, Normalize, Target
 from pipeline.training.deployed import answers, deployable_of
 from tests.conftest import Finished
 
@@ -26,6 +27,40 @@ def test_classification_answers_with_probabilities() -> None:
     answered = deployable(torch.randn(7, 2) * 100)
     assert answered.shape == (7, 5)
     torch.testing.assert_close(answered.sum(dim=1), torch.ones(7))
+
+
+def test_several_labels_are_answered_with_a_probability_each() -> None:
+    deployable = Deployable(nn.Identity(), task="multilabel", statistics=STATISTICS | {"inputs": {"shift": 0.0, "scale": 1.0}})
+    found = deployable(torch.tensor([[0.0, 100.0, -100.0]]))
+    torch.testing.assert_close(found, torch.tensor([[0.5, 1.0, 0.0]]))
+
+
+@pytest.mark.parametrize("log", [False, True])
+@pytest.mark.parametrize(
+    ("shift", "scale", "targets"),
+    [
+        (3.0, 2.0, torch.tensor([0.0, 1e-4, 5.0, 1e6])),
+        ([3.0, 1.0], [2.0, 4.0], torch.tensor([[0.0, 1.0], [5.0, 1e6], [1e-4, 1e-6]])),
+    ],
+)
+def test_a_target_of_one_or_several_outputs_comes_back_from_what_the_loss_sees(
+    shift: Any, scale: Any, targets: Tensor, log: bool
+) -> None:
+    target = Target({"shift": shift, "scale": scale, "log": log})
+    seen = target(targets)
+    assert seen.shape == targets.shape
+    expected = (torch.log1p(targets) if log else targets) - torch.tensor(shift)
+    torch.testing.assert_close(seen, expected / torch.tensor(scale))
+    torch.testing.assert_close(target.undo(seen), targets, rtol=1e-5, atol=1e-6)
+
+
+def test_the_answer_of_a_logarithm_is_the_number_itself_where_small_and_finite_where_huge() -> None:
+    target = Target({"shift": 0.0, "scale": 1.0, "log": True})
+    logarithms = torch.tensor([-1e30, -1.0, -1e-6, 0.0, 1e-6, 1e-3, 1.0, 20.0, 88.0, 1e30])
+    found = target.undo(logarithms)
+    assert bool(torch.isfinite(found).all())
+    exact = torch.expm1(logarithms.double().clamp(max=88.7)).float()
+    torch.testing.assert_close(found, exact, rtol=2e-5, atol=0)
 
 
 def test_undo_is_the_inverse_of_normalize() -> None:

@@ -12,7 +12,7 @@ from matplotlib.text import Text
 from PIL import Image
 
 from pipeline.reporting import answers, figures, history
-from pipeline.reporting.answers import images_figure, predicted_figure, roc_figure
+from pipeline.reporting.answers import images_figure, labels_figure, predicted_figure, roc_figure
 from pipeline.reporting.figures import confusion_figure, curves_figure, residual_figure
 from pipeline.reporting.history import gradients_figure, metrics_figure
 
@@ -167,10 +167,35 @@ def test_images_have_their_words_above_them(drawn: Draw, shape: tuple[int, ...],
 
 def test_values_are_drawn_over_their_predictions(drawn: Draw) -> None:
     generator = np.random.default_rng(0)
-    true = generator.normal(150, 70, 20_000)
-    predicted = true + generator.normal(0, 30, 20_000)
+    true = generator.normal(150, 70, (20_000, 1))
+    predicted = true + generator.normal(0, 30, true.shape)
     for picture in (residual_figure, predicted_figure):
-        figure = drawn(picture, predicted, true, target="progression", title="validation rows, epoch 3")
+        figure = drawn(picture, predicted, true, names=["progression"], title="validation rows, epoch 3")
         assert_readable(figure)
         (points,) = figure.axes[0].collections
         assert len(points.get_offsets()) == 5000  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("count", [2, 3, 4, 6, 9])
+def test_several_values_have_a_panel_each_up_to_six(drawn: Draw, count: int) -> None:
+    generator = np.random.default_rng(0)
+    true = generator.normal(150, 70, (50, count))
+    names = [f"a value of a very long name, number {index}" for index in range(count)]
+    for picture in (residual_figure, predicted_figure):
+        figure = drawn(picture, true + 1, true, names=names, title="validation rows, epoch 3")
+        assert_readable(figure)
+        assert len([axes for axes in figure.axes if axes.axison]) == min(count, 6)
+        assert ("the first 6 of 9 outputs" in figure.get_suptitle()) is (count == 9)
+
+
+@pytest.mark.parametrize("count", [1, 3, 20, 50])
+def test_each_label_has_its_bars_and_of_many_the_worst_are_shown(drawn: Draw, count: int) -> None:
+    shares = {name: np.linspace(0.0, 1.0, count).tolist() for name in ("precision", "recall", "f1")}
+    labels = [f"a label of a long name, number {index}" for index in range(count)]
+    figure = drawn(labels_figure, shares, labels, title="validation rows, epoch 3")
+    assert_readable(figure)
+    (axes,) = figure.axes
+    assert len(axes.patches) == 3 * min(count, 30)
+    assert [label.get_text() for label in axes.get_yticklabels()][-1] == figures.shortened(labels[0]), "the first one on top"
+    assert legends(figure) == {"precision", "recall", "f1"}
+    assert ("30 of 50 labels, lowest F1" in axes.get_title()) is (count == 50)

@@ -49,6 +49,31 @@ REGRESSION = Schema(
     maximum=9.0,
     features=(Feature("rooms", 1.0, 9.0), Feature("floor", 0.0, 9.0)),
 )
+MESSY = Schema(
+    task="regression",
+    kind="table",
+    shape=(6,),
+    target="price",
+    minimum=0.0,
+    maximum=20_000.0,
+    features=(
+        Feature("age", 0, 90, nullable=True),
+        Feature("member", 0, 1, "boolean", ("no", "yes")),
+        Feature("city", 1, 3, "category", ("Bern", "Zürich", "3"), nullable=True),
+        Feature("joined", 0, 20_000, "date", nullable=True),
+        Feature("mass", 1, 9),
+    ),
+)
+PICTURE = Schema(
+    task="classification",
+    kind="image",
+    shape=(3, 4, 6),
+    target="digit",
+    minimum=0.0,
+    maximum=255.0,
+    classes=("0", "1", "2"),
+    picture="RGB",
+)
 
 
 def weights_of(schema: Schema) -> Array:
@@ -66,6 +91,9 @@ def expected_of(schema: Schema, rows: Array) -> Array:
     values = rows.reshape(len(rows), -1) @ weights_of(schema)
     if schema.task == "regression":
         return values
+    if schema.task == "multilabel":
+        shares: Array = 1 / (1 + np.exp(-values))
+        return shares
     powers = np.exp(values - values.max(axis=1, keepdims=True))
     answers: Array = powers / powers.sum(axis=1, keepdims=True)
     return answers
@@ -90,11 +118,13 @@ def onnx_of(schema: Schema, nodes: Sequence[onnx.NodeProto], **constants: NDArra
 
 
 def linear_onnx(schema: Schema) -> bytes:
-    """x·W for regression, softmax(x·W) for classes."""
+    """x·W for regression, softmax(x·W) for classes, sigmoid(x·W) for labels."""
     last = "answers" if schema.task == "regression" else "values"
     nodes = [helper.make_node("Flatten", ["rows"], ["flat"], axis=1), helper.make_node("MatMul", ["flat", "weights"], [last])]
     if schema.task == "classification":
         nodes.append(helper.make_node("Softmax", ["values"], ["answers"], axis=1))
+    if schema.task == "multilabel":
+        nodes.append(helper.make_node("Sigmoid", ["values"], ["answers"]))
     return onnx_of(schema, nodes, weights=weights_of(schema))
 
 

@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import example, given
@@ -199,3 +200,14 @@ def test_a_schema_whose_feature_names_cannot_be_keys_is_refused(names: tuple[str
 
 def test_an_answer_is_compact_json_with_its_model() -> None:
     assert encode([{"value": 1.5}], {"name": "tiny"}) == b'{"predictions":[{"value":1.5}],"model":{"name":"tiny"}}'
+
+
+def test_columns_of_the_data_that_the_model_does_not_take_may_stand_in_a_record_and_change_nothing() -> None:
+    schema = msgspec.structs.replace(TABLE, unused=("customer id", "churned", 'odd"name'))
+    decoder = Decoder(schema)
+    plain = {feature.name: float(index) for index, feature in enumerate(TABLE.features)}
+    body = msgspec.json.encode({"records": [{**plain, "churned": None, "customer id": [1, {"a": 2}]}, plain]})
+    np.testing.assert_array_equal(decoder.decode(body)[0], decoder.decode(body)[1])
+    with pytest.raises(InvalidInput) as caught:
+        decoder.decode(msgspec.json.encode({"records": [{**plain, "churnd": 1}]}))
+    assert caught.value.field == "records[0].churnd"

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
+from msgspec.structs import replace
 from onnx import helper
 
 from serving.bundle import Bundle, Golden
@@ -72,6 +73,30 @@ def test_a_regression_answer_is_the_value() -> None:
     predictor, rows = onnx_predictor(REGRESSION), rows_of(REGRESSION, 5)
     answers = predictor.answers(predictor.predict(rows))
     assert answers == [{"value": pytest.approx(value, rel=1e-5)} for (value,) in expected_of(REGRESSION, rows).tolist()]
+
+
+LABELS = replace(IMAGE, task="multilabel", classes=("c", "a", "b"))
+
+
+def test_an_answer_of_labels_names_those_from_one_half_on_in_the_schemas_order() -> None:
+    predictor, rows = onnx_predictor(LABELS), rows_of(LABELS, 9)
+    assert_close(predictor.predict(rows), expected_of(LABELS, rows))
+    outputs = np.array([[0.9, 0.1, 0.5], [0.4999, 0.0, 0.2]], dtype=np.float32)
+    both, none = predictor.answers(outputs)
+    assert both == {"labels": ["c", "b"], "probabilities": dict(zip("cab", outputs[0].tolist(), strict=True))}
+    assert (none["labels"], list(none["probabilities"])) == ([], ["c", "a", "b"])
+    with pytest.raises(InvalidInput, match="row 1: the model has no finite answer"):
+        predictor.answers(np.array([[0.1, 0.2, 0.3], [0.1, np.nan, 0.3]], dtype=np.float32))
+
+
+def test_an_answer_of_several_values_names_each() -> None:
+    schema = replace(REGRESSION, target="height, weight", targets=("height", "weight"))
+    predictor, rows = onnx_predictor(schema), rows_of(schema, 3)
+    outputs = predictor.predict(rows)
+    assert outputs.shape == (3, 2)
+    assert predictor.answers(outputs) == [
+        {"values": {"height": height, "weight": weight}} for height, weight in outputs.tolist()
+    ]
 
 
 def rows_strategy() -> st.SearchStrategy[Array]:

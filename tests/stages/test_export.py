@@ -131,6 +131,22 @@ def test_golden_rows_take_turns_over_the_classes_and_span_a_regression_target() 
     assert (len(chosen), chosen.min(), chosen.max()) == (5, values.min(), values.max())
 
 
+def test_golden_rows_show_every_label_and_rows_without_one_and_the_range_of_each_value() -> None:
+    targets = np.zeros((100, 3), dtype=np.float32)
+    targets[:90, 0] = 1
+    targets[50:60, 1] = 1
+    targets[97, 2] = 1
+    chosen = golden_rows(targets, 8, classes=3)
+    assert len(chosen) == 8
+    assert (targets[chosen].sum(axis=0) >= [3, 2, 1]).all()
+    assert (targets[chosen].sum(axis=1) == 0).sum() >= 2
+    values = np.random.default_rng(0).normal(size=(50, 2)).astype(np.float32)
+    few = values[golden_rows(values, 6, classes=0)]
+    assert len(few) <= 6
+    assert few.min(axis=0).tolist() == values.min(axis=0).tolist()
+    assert few.max(axis=0).tolist() == values.max(axis=0).tolist()
+
+
 def test_the_bundle_holds_nothing_but_its_own_files(finished: Finished) -> None:
     names = {path.name for path in finished.exported.bundle.iterdir()}
     assert names == {"bundle.json", "golden.json", "reference.json", "train-fp32.onnx"}

@@ -51,6 +51,19 @@ def over(inputs: Any, targets: Any, batch_size: int, *, block: int = 4, blocks: 
     return StreamedBatches(inputs, targets, batch_size, **defaults | sizes | options)
 
 
+@pytest.mark.parametrize("outputs", [1, 3])
+def test_targets_of_several_outputs_stay_with_their_rows(tmp_path: Path, outputs: int) -> None:
+    inputs, _ = stored(tmp_path, 101)
+    np.save(tmp_path / "targets.npy", np.array(inputs[:, :1]) * 10 + np.arange(outputs, dtype=np.float32))
+    batches = over(inputs, np.load(tmp_path / "targets.npy", mmap_mode="r"), 8)
+    for visit in (batches.in_order(), batches.shuffled(seed=0, epoch=1)):
+        pairs = list(visit)
+        assert {targets.shape[1:] for _, targets in pairs} == {(outputs,)}
+        assert sorted(int(row) for rows, _ in pairs for row in rows[:, 0]) == list(range(101))
+        for rows, targets in pairs:
+            assert torch.equal(targets, rows[:, :1] * 10 + torch.arange(outputs))
+
+
 layouts = st.builds(Layout, rows=st.integers(1, 300), block_rows=st.integers(1, 20), window_blocks=st.integers(1, 9))
 
 

@@ -1,0 +1,39 @@
+"""How many rows are the same, or nearly so."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from pipeline.config.prepare_sections import PrepareConfig
+from pipeline.data.duplicates import Grouping
+from pipeline.data.findings import Finding
+
+_MANY = 0.01  # share of rows, from which it is worth a line on the terminal
+_NAMED = 3
+
+
+def duplicates(grouping: Grouping, section: PrepareConfig, *, place: Callable[[int], str]) -> list[Finding]:
+    """Return one finding with the counts: a WARN for more than 1 % of the rows, or where they may land in several splits."""
+    rows = len(grouping.groups)
+    copies = grouping.exact + grouping.near
+    note = f"; {grouping.note}" if grouping.note else ""
+    if not copies:
+        return [Finding(check="duplicates", verdict="PASS", text=f"no two of {rows:,} rows have the same inputs{note}")]
+    first = np.zeros(rows, dtype=bool)
+    first[np.unique(grouping.groups, return_index=True)[1]] = True
+    repeated = np.flatnonzero(~first)
+    shown = ", ".join(place(int(row)) for row in repeated[:_NAMED])
+    anywhere = section.duplicates == "anywhere"
+    where = (
+        "may land in several splits (prepare.duplicates=anywhere), which flatters the test" if anywhere else "stay in one split"
+    )
+    return [
+        Finding(
+            check="duplicates",
+            verdict="WARN" if anywhere or copies > _MANY * rows else "PASS",
+            text=f"{grouping.exact:,} of {rows:,} rows repeat an earlier row, and {grouping.near:,} more nearly do, "
+            f"such as {shown}; they {where}{note}",
+            advice="" if not anywhere else "set prepare.duplicates=together",
+            rows=tuple(repeated[:5].tolist()),
+        )
+    ]

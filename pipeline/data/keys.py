@@ -1,0 +1,133 @@
+"""What a split goes by, for every row: a hash of its inputs, its target, its group or time."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.config.prepare_sections import PrepareConfig
+from pipeline.data.encode import as_request
+from pipeline.data.duplicates import MOST_ROWS
+from pipeline.data.table import Columns, Table
+from pipeline.data.targets import encode_target, has_target
+from pipeline.errors import DataError
+from serving.columns import parse_date
+
+if TYPE_CHECKING:
+    import polars as pl
+
+_SPLIT_NAMES = {  # index into SPLITS
+    "train": 0,
+    "training": 0,
+    "validation": 1,
+    "valid": 1,
+    "val": 1,
+    "dev": 1,
+    "test": 2,
+    "testing": 2,
+}
+
+
+@dataclass(frozen=True)
+class Keys:
+    """One entry for each row of the source, in its order.
+
+    hashes: (rows,) of all inputs. numbers: (rows, columns) float32, NaN where missing, and rest: (rows,) hash of what is no
+    number; None where rows are too many to look for near-duplicates. targets: of the usable rows. usable: (rows,) whether the
+    row has a target.
+    """
+
+    hashes: NDArray[np.uint64]
+    numbers: NDArray[np.float32] | None
+    rest: NDArray[np.uint64] | None
+    targets: NDArray[Any]
+    usable: NDArray[np.bool_]
+    group: NDArray[np.uint64] | None = None
+    order: NDArray[np.float64] | None = None
+    given: NDArray[np.int8] | None = None
+
+
+def table_keys(table: Table, columns: Columns, section: PrepareConfig, tell: Callable[[int, int], None]) -> Keys:
+    """Read the keys of a table's rows in one pass."""
+    import polars as pl
+
+    names = [column.name for column in columns.features]
+    numeric = [column.name for column in columns.features if column.kind == "number"]
+    others = [pl.col(name).cast(pl.String).str.strip_chars().str.to_lowercase() for name in names if name not in numeric]
+    near = table.rows <= MOST_ROWS and section.near_duplicates > 0
+    by = [section.split_column] if section.split_column else []
+    found: dict[str, list[NDArray[Any]]] = {key: [] for key in ("hashes", "numbers", "rest", "targets", "usable", "by")}
+    start = 0
+    for chunk in table.chunks(list(dict.fromkeys([*names, *columns.target.names, *by]))):
+        usable = has_target(chunk, columns.target)
+        found["usable"].append(usable)
+        found["hashes"].append(chunk.select(pl.struct(names).hash()).to_series().to_numpy())
+        found["targets"].append(encode_target(chunk.filter(usable), columns.target))
+        if near:
+            found["numbers"].append(chunk.select(pl.col(numeric).cast(pl.Float32)).to_numpy().reshape(len(chunk), -1))
+            rest = chunk.select(pl.struct(others).hash()).to_series().to_numpy() if others else np.zeros(len(chunk), np.uint64)
+            found["rest"].append(rest)
+        if by:
+            found["by"].append(_by(chunk[by[0]], table, section, start))
+        start += len(chunk)
+        tell(start, table.rows)
+    whole = {key: np.concatenate(parts) for key, parts in found.items() if parts}
+    by_column = whole.get("by")
+    return Keys(
+        hashes=whole["hashes"],
+        numbers=whole.get("numbers"),
+        rest=whole.get("rest"),
+        targets=whole["targets"],
+        usable=whole["usable"],
+        group=by_column if section.split == "grouped" else None,
+        order=by_column if section.split == "time" else None,
+        given=by_column if section.split == "column" else table.given,
+    )
+
+
+def _by(cells: "pl.Series", table: Table, section: PrepareConfig, start: int) -> NDArray[Any]:
+    """Return the split column as the split takes it: hashes of groups, times, or indices into SPLITS."""
+    if section.split == "grouped":
+        missing = cells.is_null().to_numpy()
+        if missing.any():
+            raise DataError(
+                f"data: {table.place(start + int(missing.argmax()))}: column {cells.name!r}, which groups rows, is missing; "
+                "fill it in, or remove those rows"
+            )
+        return cells.hash().to_numpy()
+    if section.split == "time":
+        return time_of(cells, lambda row: table.place(start + row))
+    names = [str(cell).strip().lower() for cell in cells.to_list()]
+    for row, name in enumerate(names):
+        if name not in _SPLIT_NAMES:
+            raise DataError(
+                f"data: {table.place(start + row)}: column {cells.name!r} is {cells[row]!r}; prepare.split=column needs "
+                "train, validation or test in every row"
+            )
+    return np.array([_SPLIT_NAMES[name] for name in names], dtype=np.int8)
+
+
+def time_of(cells: "pl.Series", place: Callable[[int], str]) -> NDArray[np.float64]:
+    """Return the time of each cell as a number: its own, or seconds since 1970-01-01."""
+    import polars as pl
+
+    if cells.is_null().any():
+        row = int(cells.is_null().arg_max() or 0)
+        raise DataError(
+            f"data: {place(row)}: column {cells.name!r}, the time of a row, is missing; fill it in, or remove the row"
+        )
+    if cells.dtype.is_numeric():
+        return cells.cast(pl.Float64).to_numpy()
+    distinct = cells.unique().to_list()
+    seconds = {}
+    for cell in distinct:
+        try:
+            day, second = parse_date(str(as_request(cell)), None)
+        except ValueError as error:
+            raise DataError(
+                f"data: {place(cells.to_list().index(cell))}: column {cells.name!r}, the time of a row: {error}"
+            ) from error
+        seconds[cell] = day * 86_400.0 + second
+    return cells.replace_strict(distinct, [seconds[cell] for cell in distinct], return_dtype=pl.Float64).to_numpy()

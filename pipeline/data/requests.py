@@ -1,0 +1,58 @@
+"""Validation rows as a client would send them: what export proves the encoding with, and the bundle's golden requests."""
+
+import heapq
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.artifacts import SPLITS
+from pipeline.data.encode import as_request
+from serving.schema import Array, Feature
+
+if TYPE_CHECKING:
+    import polars as pl
+
+_EACH = 64  # messy rows kept, and rows spread over the split
+_VALIDATION = SPLITS.index("validation")
+
+
+class Requests:
+    """Collects the messiest validation rows, and others evenly spread, while all rows pass by."""
+
+    def __init__(self, features: Sequence[Feature], assignment: NDArray[np.int8]) -> None:
+        """Begin with no row. assignment: (rows,) index into SPLITS."""
+        self._names = [feature.name for feature in features]
+        starts = np.cumsum([0, *(feature.width for feature in features)])
+        self._codes = [int(starts[index]) for index, feature in enumerate(features) if feature.kind == "category"]
+        self._assignment = assignment
+        self._every = max(1, int((assignment == _VALIDATION).sum()) // _EACH)
+        self._seen = 0
+        self._spread: dict[int, list[Any]] = {}
+        self._messy: list[tuple[int, int, list[Any]]] = []  # a heap: the least messy first
+
+    def add(self, start: int, encoded: Array, cells: "pl.DataFrame") -> None:
+        """Look at rows that the source has from number `start` on: as they are stored, and as they came."""
+        chosen = np.flatnonzero(self._assignment[start : start + len(encoded)] == _VALIDATION)
+        cells = cells.select(self._names)
+        rows = encoded[chosen]
+        # Missing values and unseen categories make a row messy; so do letters beyond ASCII, which JSON may escape.
+        mess = np.isnan(rows).sum(axis=1) + 2 * (rows[:, self._codes] == 0).sum(axis=1)
+        for offset, (row, untidy) in enumerate(zip(chosen.tolist(), mess.tolist(), strict=True)):
+            position = self._seen + offset
+            if position % self._every == 0:
+                self._spread[position] = self._request(cells.row(row))
+            if untidy and (len(self._messy) < _EACH or untidy > self._messy[0][0]):
+                entry = (untidy, -position, self._request(cells.row(row)))
+                (heapq.heappush if len(self._messy) < _EACH else heapq.heappushpop)(self._messy, entry)
+        self._seen += len(chosen)
+
+    def collected(self) -> dict[str, list[Any]]:
+        """Return {"rows": positions among the validation rows, "values": their cells}, the messiest first."""
+        messy = {-position: cells for _, position, cells in sorted(self._messy, key=lambda entry: (-entry[0], -entry[1]))}
+        found = messy | {position: cells for position, cells in self._spread.items() if position not in messy}
+        return {"rows": list(found), "values": list(found.values())}
+
+    def _request(self, cells: Sequence[Any]) -> list[Any]:
+        return [as_request(cell) for cell in cells]

@@ -1,0 +1,103 @@
+"""Columns of any type that polars knows become those of a `Table`: numbers, booleans, dates and texts, missing cells null.
+
+What no model here can read (lists, structures, bytes, durations) is left out, with a finding. One pass looks for what only the
+cells can tell: NaN, infinite numbers, whole numbers too large for a float, texts of nothing but spaces.
+"""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from pipeline.data.findings import Finding
+
+if TYPE_CHECKING:
+    import polars as pl
+
+_EXACT = 2**53  # whole numbers up to here are floats without loss
+Converted = tuple["pl.LazyFrame", tuple[Finding, ...]]
+
+
+def converted(frame: "pl.LazyFrame", place: Callable[[int], str]) -> Converted:
+    """Return a frame of Float64, Int64, Boolean, Date, Datetime and String columns, and what was found on the way."""
+    import polars as pl
+
+    schema = frame.collect_schema()
+    findings = [_left_out(name, dtype) for name, dtype in schema.items() if not _readable(dtype)]
+    kept = {name: dtype for name, dtype in schema.items() if _readable(dtype)}
+    seen = _look(frame, kept)
+    plain = frame.select(_column(name, dtype, seen) for name, dtype in kept.items())
+    for name in kept:
+        if seen.get(f"infinite {name}"):
+            findings.append(_infinite(frame, name, place))
+        if seen.get(f"large {name}"):
+            text = f"column {name!r} has whole numbers beyond 2**53, which are not exact as numbers; they are taken as texts"
+            advice = f"set data.columns.{name}=ignore if it is a key"
+            findings.append(Finding(check="large_integers", verdict="WARN", column=name, text=text, advice=advice))
+    return plain if kept else frame.select(pl.lit(None).alias("")).head(0), tuple(findings)
+
+
+def _readable(dtype: "pl.DataType") -> bool:
+    import polars as pl
+
+    return (
+        dtype.is_numeric()
+        or dtype in (pl.Boolean, pl.String, pl.Date, pl.Null)
+        or isinstance(dtype, pl.Categorical | pl.Enum | pl.Datetime)
+    )
+
+
+def _left_out(name: str, dtype: "pl.DataType") -> Finding:
+    text = f"column {name!r} is of type {dtype}, which no model reads; it is left out"
+    return Finding(check="unreadable_type", verdict="WARN", column=name, text=text, advice="write its parts as columns")
+
+
+def _look(frame: "pl.LazyFrame", schema: "dict[str, pl.DataType]") -> dict[str, Any]:
+    """Return whether columns have cells of certain sorts, in one pass."""
+    import polars as pl
+
+    questions = []
+    for name, dtype in schema.items():
+        column = pl.col(name)
+        if dtype.is_float():
+            questions += [column.is_nan().any().alias(f"nan {name}"), column.is_infinite().any().alias(f"infinite {name}")]
+        elif dtype in (pl.Int64, pl.UInt64, pl.Int128, pl.UInt128):
+            questions.append(((column > _EXACT) | (column < -_EXACT)).any().alias(f"large {name}"))
+        elif dtype == pl.String or isinstance(dtype, pl.Categorical | pl.Enum):
+            questions.append((column.cast(pl.String).str.strip_chars() == "").any().alias(f"blank {name}"))
+    return frame.select(questions).collect(engine="streaming").row(0, named=True) if questions else {}
+
+
+def _column(name: str, dtype: "pl.DataType", seen: dict[str, Any]) -> "pl.Expr":
+    import polars as pl
+
+    column = pl.col(name)
+    if dtype.is_float() or dtype.is_decimal():
+        column = column.cast(pl.Float64)
+        return pl.when(column.is_finite()).then(column) if seen.get(f"nan {name}") or seen.get(f"infinite {name}") else column
+    if dtype.is_integer() or dtype == pl.Null:
+        return column.cast(pl.String if seen.get(f"large {name}") else pl.Int64)
+    if isinstance(dtype, pl.Datetime):
+        column = column.dt.convert_time_zone("UTC").dt.replace_time_zone(None) if dtype.time_zone else column
+        return column.cast(pl.Datetime("us"))
+    if dtype in (pl.Boolean, pl.Date):
+        return column
+    column = column.cast(pl.String)
+    return pl.when(column.str.strip_chars() != "").then(column) if seen.get(f"blank {name}") else column
+
+
+def _infinite(frame: "pl.LazyFrame", name: str, place: Callable[[int], str]) -> Finding:
+    import polars as pl
+
+    numbers = frame.select(pl.col(name).is_infinite().arg_true()).collect(engine="streaming").to_series()
+    return not_finite(name, numbers.head(5).to_list(), len(numbers), place)
+
+
+def not_finite(name: str, rows: list[int], count: int, place: Callable[[int], str]) -> Finding:
+    """Return the finding of a column with infinite or NaN cells; rows: the first ones."""
+    return Finding(
+        check="not_finite",
+        verdict="FAIL",
+        column=name,
+        rows=tuple(rows),
+        text=f"column {name!r} has NaN or infinite values in {count:,} row{'s' * (count != 1)}: {', '.join(map(place, rows))}",
+        advice="repair them, or leave the cells empty",
+    )

@@ -1,0 +1,117 @@
+"""Cross-validation: the same training on several splits, each scored on rows that nothing of it has seen.
+
+Every row that is no test row is scored once. In each fold the categories, statistics and the best epoch come from the other
+rows, which are split again into train and validation; the test split stays unread. (Stone 1974; on why the epoch must not be
+chosen on the scored rows: Cawley and Talbot 2010.)
+"""
+
+import math
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from pipeline.artifacts import Model, Prepared
+from pipeline.config import Config
+from pipeline.data.prepare import Fold, prepare
+from pipeline.manifest import Manifest, now, records_of, write_manifest
+from pipeline.metrics.score import score
+from pipeline.models.deployable import Deployable
+from pipeline.tracking import Tracker
+from pipeline.training.assembly import assemble
+from pipeline.training.checkpoint import Checkpoints
+from pipeline.training.deployed import answers
+from pipeline.training.interrupt import Interrupt
+from pipeline.training.loop import fit
+from pipeline.training.setup import early_stopping_of
+from pipeline.training.weights import load
+from serving.files import write_atomic
+
+FOLDS = "folds.jsonl"
+
+
+def cross_validate(
+    config: Config, *, out: Path, source: bytes | None, choices: dict[str, Any], tracker: Tracker, interrupt: Interrupt
+) -> list[dict[str, Any]]:
+    """Train and score each fold; return a line for each, as in `folds.jsonl`, which a resumed training goes on with.
+
+    source: text of a custom model's file. choices: what `auto` chose for the training that folds stand beside.
+    """
+    count = config.train.folds
+    assert count is not None
+    lines = _done(out / FOLDS)
+    for number in range(len(lines), count):
+        tracker.event("working_on", what=f"fold {number + 1} of {count}")
+        with TemporaryDirectory(dir=out, prefix="fold-") as scratch:
+            prepared = _prepared(config, Path(scratch, "prepared"), Fold(number, count))
+            lines.append({"fold": number + 1, **_trained(config, prepared, Path(scratch), source, choices, interrupt)})
+        tracker.metrics({f"fold/{name}": value for name, value in lines[-1].items() if name != "fold"}, step=number + 1)
+        write_atomic(out / FOLDS, b"".join(msgspec.json.encode(line) + b"\n" for line in lines))
+    return lines
+
+
+def summarized(lines: list[dict[str, Any]]) -> dict[str, float]:
+    """Return the mean of each metric over folds, and `<metric>.std`, the sample deviation between folds."""
+    names = [name for name in lines[0] if name not in {"fold", "rows", "epochs", "best_epoch"}]
+    summary = {}
+    for name in names:
+        values = np.array([line[name] for line in lines if line[name] is not None], dtype=np.float64)
+        summary[name] = float(values.mean()) if values.size else math.nan
+        summary[f"{name}.std"] = float(values.std(ddof=1)) if values.size > 1 else math.nan
+    return summary
+
+
+def _prepared(config: Config, folder: Path, fold: Fold) -> Prepared:
+    """Split, measure and encode the rows of a fold, as `prepare` does for the whole."""
+    folder.mkdir()
+    summary = prepare(config.data, config.prepare, out=folder, tracker=Tracker("train"), fold=fold)
+    manifest = Manifest(
+        stage="prepare",
+        takes={},
+        makes=records_of(folder),
+        config={},
+        code="",
+        seed=config.seed,
+        device="cpu",
+        versions={},
+        git={},
+        created=now(),
+        seconds=0.0,
+        metrics={},
+        notes={"rows": summary.counts},
+    )
+    write_manifest(folder, manifest)
+    return Prepared.open(folder)
+
+
+def _trained(
+    config: Config, prepared: Prepared, out: Path, source: bytes | None, choices: dict[str, Any], interrupt: Interrupt
+) -> dict[str, Any]:
+    """Train on a fold and return its metrics on the rows that it left out."""
+    parts = assemble(config, prepared, source=source, choices=choices)
+    stopping = early_stopping_of(config.train.early_stopping)
+    keep = Checkpoints(out, parts.architecture, stopping, every_s=math.inf, interrupt=interrupt)
+    fit(
+        parts.state,
+        parts.rows.train,
+        parts.rows.validation,
+        parts.objective,
+        seed=config.seed,
+        options=parts.options,
+        nonfinite=config.train.nonfinite,
+        hooks=[stopping, keep],
+    )
+    net = load((out / Model.BEST).read_bytes(), source=source)
+    deployable = Deployable(net, task=parts.schema.task, statistics=prepared.statistics).eval()
+    inputs, targets = prepared.split("test")
+    scored = score(answers(deployable, inputs), targets, parts.schema, confidence=0.95, resamples=1, seed=0)  # no interval
+    epochs = {"rows": len(targets), "epochs": parts.state.epoch, "best_epoch": stopping.best_epoch}
+    return {**epochs, **{name: found.value if math.isfinite(found.value) else None for name, found in scored.items()}}
+
+
+def _done(path: Path) -> list[dict[str, Any]]:
+    if not path.is_file():
+        return []
+    return [msgspec.json.decode(line) for line in path.read_bytes().splitlines()]

@@ -1,0 +1,92 @@
+"""From the bytes of a picture file to the numbers that the model takes. The same function reads the pictures of training.
+
+    rows = decode(payload, mode="RGB", size=(32, 32))       # (3, 32, 32) float32, 0 to 255
+
+What is read, and how, so that a picture has one meaning only:
+
+- PNG, JPEG, WebP, BMP and GIF, known by their content, whatever the file is called. Of an animation, the first frame.
+- Turned upright as its EXIF orientation says, as every viewer does. Color profiles are ignored.
+- What is transparent is put over white, as most viewers show it.
+- CMYK and palettes become RGB; gray is ITU-R 601 luma; of 16 bits a channel the upper ones remain, rounded.
+- Resized, where the size differs, by a bilinear filter that covers all pixels of a larger picture (antialiased). The aspect
+  ratio gives way.
+- Refused with InvalidInput: more than MAX_PIXELS pixels by the header, before any of them is decoded; damaged or cut files.
+"""
+
+import io
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from serving.errors import BundleError, InvalidInput, first_line
+from serving.schema import Array
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+MAX_PIXELS = 50_000_000  # 150 MB as RGB
+_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")
+_16_BITS = "I;16"  # how the modes of 16-bit gray begin
+_TO_8_BITS = 257  # 65535 / 255
+
+
+def decode(payload: bytes, *, mode: Literal["L", "RGB"], size: tuple[int, int]) -> Array:
+    """Return (height, width) for mode L or (3, height, width) for RGB, float32, 0 to 255.
+
+    size: (height, width) wanted. Raises InvalidInput, in one line, for what is no whole picture of a known format; BundleError
+    where Pillow is not installed.
+    """
+    try:
+        from PIL import Image
+    except ImportError as error:
+        raise BundleError("reading pictures needs Pillow, which is not installed: pip install pillow") from error
+
+    height, width = size
+    picture = _flat(_opened(payload), mode)
+    if picture.size != (width, height):
+        picture = picture.resize((width, height), Image.Resampling.BILINEAR)
+    values = np.asarray(picture, dtype=np.float32)
+    return values if mode == "L" else np.ascontiguousarray(values.transpose(2, 0, 1))
+
+
+def _opened(payload: bytes) -> "Image":
+    """Return the first frame, decoded and upright."""
+    from PIL import (
+        Image,
+        ImageOps,
+        UnidentifiedImageError,
+        WebPImagePlugin,  # noqa: F401  # Image.open registers the others itself
+    )
+
+    if not payload:
+        raise InvalidInput("the picture is empty")
+    try:
+        picture = Image.open(io.BytesIO(payload), formats=_FORMATS)
+    except UnidentifiedImageError:
+        raise InvalidInput("this is no picture in PNG, JPEG, WebP, BMP or GIF; send the bytes of such a file") from None
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise InvalidInput(f"the picture is too large: more than {MAX_PIXELS:,} pixels; send a smaller one") from error
+    except Exception as error:  # Pillow's parsers raise what they like on damaged files
+        raise InvalidInput(f"the picture is damaged: {first_line(error)}") from error
+    if picture.width * picture.height > MAX_PIXELS:
+        raise InvalidInput(
+            f"the picture is too large: {picture.width} x {picture.height}, and {MAX_PIXELS:,} pixels are the limit; "
+            "send a smaller one"
+        )
+    try:
+        picture.load()
+        return ImageOps.exif_transpose(picture)
+    except Exception as error:  # as above
+        raise InvalidInput(f"the picture is damaged: {first_line(error)}") from error
+
+
+def _flat(picture: "Image", mode: Literal["L", "RGB"]) -> "Image":
+    """Return a picture without transparency, palette or more than 8 bits, in the mode that is wanted."""
+    from PIL import Image
+
+    if picture.mode.startswith(_16_BITS):
+        picture = Image.fromarray(np.rint(np.asarray(picture) / _TO_8_BITS).astype(np.uint8))
+    if picture.has_transparency_data:
+        white = Image.new("RGBA", picture.size, "white")
+        picture = Image.alpha_composite(white, picture.convert("RGBA"))
+    return picture if picture.mode == mode else picture.convert("RGB").convert(mode)

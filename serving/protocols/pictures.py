@@ -1,0 +1,76 @@
+"""Uploaded pictures: `POST /predict` with a picture as the body, or with files as a browser's form or `curl -F` sends them.
+
+curl --data-binary @digit.png -H 'Content-Type: image/png' …     one row
+curl -F a=@3.png -F b=@7.jpg …                                   a row for each file, in that order
+"""
+
+import io
+from typing import cast
+
+import numpy as np
+from werkzeug.datastructures import FileStorage
+from werkzeug.exceptions import RequestEntityTooLarge
+from werkzeug.formparser import MultiPartParser
+from werkzeug.http import parse_options_header
+
+from serving.errors import InvalidInput
+from serving.images import decode
+from serving.schema import Array, Schema
+
+_FORM = "multipart/form-data"
+_MOST_PARTS = 1000
+_LONGEST = 100  # characters of a client's own name that an answer repeats
+USAGE = "send a picture's bytes with its Content-Type, such as image/png, or files as multipart/form-data"
+
+
+class NoPictures(InvalidInput):
+    """Raised when a picture is sent to a model that takes none."""
+
+
+def is_upload(content_type: str) -> bool:
+    """Return whether a request of this Content-Type holds pictures."""
+    return content_type[: len(_FORM)].lower().startswith(("image/", _FORM))
+
+
+def rows_of(body: bytes, content_type: str, schema: Schema) -> Array:
+    """Return (pictures, *schema.shape) float32.
+
+    Raises NoPictures for a model that takes none, InvalidInput, with its place, for a file that is no picture.
+    """
+    media_type, options = parse_options_header(content_type)
+    media_type = media_type.lower()
+    if schema.picture is None:
+        rows = "rows of a table" if schema.kind == "table" else "arrays of numbers"
+        usage = '{"records": [{"feature": value, …}, …]}' if schema.features else '{"inputs": [row, …]}'
+        raise NoPictures(f"this model takes {rows} as JSON, not {media_type}: send {usage}; GET /info describes a row")
+    height, width = schema.shape[-2:]
+    if media_type != _FORM:
+        return decode(body, mode=schema.picture, size=(height, width))[np.newaxis]
+    found = []
+    for index, payload in enumerate(_files(body, options)):
+        try:
+            found.append(decode(payload, mode=schema.picture, size=(height, width)))
+        except InvalidInput as error:
+            raise InvalidInput(str(error), field=f"files[{index}]") from error
+    return np.stack(found)
+
+
+def _files(body: bytes, options: dict[str, str]) -> list[bytes]:
+    """Return the content of each file of a form, in the order sent."""
+    # The body is in memory already: parts stay there, too, instead of going to a temporary file.
+    parser = MultiPartParser(
+        stream_factory=lambda *_, **__: io.BytesIO(),
+        max_form_parts=_MOST_PARTS,
+        cls=list,  # type: ignore[arg-type]  # pairs in the order sent, which a MultiDict loses
+    )
+    try:
+        texts, files = parser.parse(io.BytesIO(body), options.get("boundary", "").encode("ascii"), len(body))
+    except RequestEntityTooLarge as error:
+        raise InvalidInput(f"the form holds more than {_MOST_PARTS} files; send fewer in a request") from error
+    except ValueError as error:  # no boundary, or cut
+        raise InvalidInput(f"the body is no whole multipart/form-data; {USAGE}") from error
+    for name, _ in cast("list[tuple[str, str]]", texts):
+        raise InvalidInput("is a text, not a file; a file is sent as in curl -F picture=@digit.png", field=str(name)[:_LONGEST])
+    if not files:
+        raise InvalidInput(f"the form holds no file; {USAGE}")
+    return [file.read() for _, file in cast("list[tuple[str, FileStorage]]", files)]
