@@ -3,9 +3,9 @@
     python -m benchmarks.data [--rows 100000 1000000 10000000] [--formats csv parquet] [--without-peer]
 
 Each measurement is a process of its own, on a file of 20 columns: 14 numbers, one of which lacks 5 % of its values, three
-categories, a yes/no column, a date, and a target of two classes. Ours is the whole stage, with checks and report; the peer reads
-the file, finds duplicate rows, splits by class without tearing them apart, fits medians, scales and categories on the train
-rows, and writes each split as encoded float32 rows; it checks and reports nothing.
+categories, a yes/no column, a date, and a target of two classes. Ours is the whole stage, with checks and report; the peer
+reads the file, finds duplicate rows, splits by class without tearing them apart, fits medians, scales and categories on the
+train rows, and writes each split as encoded float32 rows; it checks and reports nothing.
 """
 
 import argparse

@@ -147,7 +147,7 @@ def _assembly(job: Job, epochs: int) -> Assembly:
     deployable = Deployable(net, task=schema.task, statistics={"inputs": plain, "target": plain})
     counts = torch.empty(0) if job.regression else torch.bincount(job.targets, minlength=10)
     few = InMemory(job.inputs[:64], job.targets[:64], 64)
-    rows = Rows(InMemory(job.inputs, job.targets, job.batch_size), few, few, counts, None)
+    rows = Rows(InMemory(job.inputs, job.targets, job.batch_size), few, few, job.inputs[:64], counts, None)
     config = TrainConfig(epochs=epochs, optimizer=OptimizerConfig(name="adam"), schedule=ScheduleConfig(name="constant"))
     objective = objective_for(schema, deployable, config.loss, class_counts=counts, top_k=5)
     architecture = Architecture("mlp", shape, schema.outputs, {})

@@ -21,12 +21,13 @@ SERVING_MAY_IMPORT = {
     "msgspec",
     "numpy",
     "onnxruntime",
+    "PIL",
     "prometheus_client",
     "werkzeug",
     "serving",
     "torch",
 }
-TRAINING_ONLY = {"torch", "mlflow", "pydantic", "yaml", "sklearn", "scipy", "onnx", "pipeline", "rich", "pandas"}
+TRAINING_ONLY = {"torch", "mlflow", "pydantic", "yaml", "sklearn", "scipy", "onnx", "pipeline", "rich", "pandas", "polars"}
 SOURCES = sorted(path for package in ("pipeline", "serving") for path in (ROOT / package).rglob("*.py"))
 
 
@@ -66,6 +67,7 @@ def test_serving_imports_nothing_but_its_minimal_set() -> None:
     used = {name for path in files for name in imports(path)} - set(sys.stdlib_module_names)
     assert used <= SERVING_MAY_IMPORT
     assert [path.name for path in files if "torch" in imports(path)] == ["runtimes.py"], "torch only for a TorchScript bundle"
+    assert [path.name for path in files if "PIL" in imports(path)] == ["images.py"], "Pillow only for uploaded pictures"
 
 
 @pytest.mark.parametrize(
@@ -75,7 +77,7 @@ def test_serving_imports_nothing_but_its_minimal_set() -> None:
         ("tensorboard", {"pipeline/tracking/tensorboard.py"}),
         ("wandb", {"pipeline/tracking/wandb.py"}),
         ("kornia", {"pipeline/data/augmentation.py"}),
-        ("PIL", {"pipeline/reporting/grids.py"}),
+        ("PIL", {"pipeline/reporting/grids.py", "pipeline/data/sources/pictures.py", "serving/images.py"}),
         ("matplotlib", {"pipeline/reporting/figures.py"}),
         ("rich", {"pipeline/tracking/console.py"}),
         ("onnxruntime", {"serving/runtimes.py"}),

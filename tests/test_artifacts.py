@@ -65,7 +65,7 @@ def test_the_manifest_records_what_the_result_depends_on(finished: Finished) -> 
     assert manifest.stage == "train"
     assert manifest.takes == {"prepared": finished.prepared.digest}
     assert {"best.pt", "last.pt", "history.jsonl", "plots/curves.png"} <= manifest.makes.keys()
-    assert set(manifest.config) == {"name", "seed", "model", "augment", "train", "monitor"}
+    assert set(manifest.config) == {"name", "seed", "data", "prepare", "model", "augment", "train", "monitor"}
     assert manifest.versions["torch"].startswith("2.13")
     assert manifest.metrics["val/accuracy"] > 0
     assert manifest.notes["stop_reason"] in {"epochs", "early_stopping"}

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -73,21 +72,20 @@ def test_a_named_run_is_evaluated_on_the_rows_it_was_trained_on(project: Project
     (project.latest / "evaluate" / "manifest.json").unlink()
     monkeypatch.setattr("pipeline.runner.code_digest", lambda entries: f"other code {entries}")
     monkeypatch.setattr("pipeline.choose.code_digest", lambda entries: f"other code {entries}")
-    monkeypatch.setattr("pipeline.data.splits.split_rows", None)  # a new preparation would fail
+    monkeypatch.setattr("pipeline.data.splitting.splits.split_rows", None)  # a new preparation would fail
     assert project.run("evaluate", "--run", run)[0] == 0
     assert json.loads(before)["metrics"] == json.loads((project.latest / "evaluate" / "metrics.json").read_text())["metrics"]
 
 
 def test_a_named_run_whose_rows_are_gone_and_come_back_otherwise_is_refused(
-    project: Project, monkeypatch: pytest.MonkeyPatch
+    project: Project,
 ) -> None:
-    project.run("train")
+    rows = project.folder / "rows.csv"
+    rows.write_text("a,b,y\n" + "".join(f"{n / 7},{n % 5 + n / 9},{['no', 'yes'][n % 2]}\n" for n in range(60)))
+    project.run("train", "data={path: rows.csv, target: y}")
     run = project.latest.name
     shutil.rmtree(project.folder / "data")
-    from pipeline.data import sources
-
-    iris = sources.SOURCES["iris"]
-    monkeypatch.setitem(sources.SOURCES, "iris", lambda: replace(iris(), inputs=iris().inputs + 1))
+    rows.write_text(rows.read_text().replace("\n3.0,", "\n3.5,"))
     code, _, err = project.run("evaluate", "--run", run)
     assert code == 2
     assert "was trained on data" in err[0]

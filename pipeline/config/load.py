@@ -13,8 +13,8 @@ from typing import TypeVar
 
 from pydantic import ValidationError
 
-from pipeline.config.faults import faults_of
 from pipeline.config.data_sections import BuiltinData
+from pipeline.config.faults import faults_of
 from pipeline.config.model_sections import MlpConfig
 from pipeline.config.section import Section
 from pipeline.config.sections import Config

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from pipeline.artifacts import SPLITS
 from pipeline.config.prepare_sections import PrepareConfig
-from pipeline.data.duplicates import MOST_ROWS, thumbnails
+from pipeline.data.columns.keys import Keys
 from pipeline.data.flow import About, Tell
-from pipeline.data.keys import Keys
 from pipeline.data.row_files import SplitFiles
+from pipeline.data.splitting.duplicates import MOST_ROWS, thumbnails
 from pipeline.data.statistics import Moments, fit_array
 from pipeline.data.table import Arrays
 from pipeline.errors import UserError

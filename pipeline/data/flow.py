@@ -8,8 +8,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.data.columns.keys import Keys
 from pipeline.data.findings import Finding
-from pipeline.data.keys import Keys
 from serving.schema import Schema, Task
 
 Tell = Callable[[int, int], None]  # (done, total) rows

@@ -21,17 +21,17 @@ from pipeline.data.array_flow import ArrayFlow
 from pipeline.data.checks import check_rows
 from pipeline.data.checks.duplicates import duplicates
 from pipeline.data.checks.subject import Subject
-from pipeline.data.duplicates import Grouping, exact_groups, merge, near_groups
+from pipeline.data.columns.inference import infer_columns
+from pipeline.data.columns.keys import Keys
 from pipeline.data.findings import Finding, failures
 from pipeline.data.flow import Flow
-from pipeline.data.folds import fold_rows
-from pipeline.data.inference import infer_columns
-from pipeline.data.keys import Keys
 from pipeline.data.row_files import read_sample, write_array
 from pipeline.data.sources import open_source
-from pipeline.data.splits import Splits, split_rows
+from pipeline.data.splitting.duplicates import Grouping, exact_groups, merge, near_groups
+from pipeline.data.splitting.folds import fold_rows
+from pipeline.data.splitting.splits import Splits, split_rows
+from pipeline.data.splitting.strata import strata_of
 from pipeline.data.statistics import fit_target
-from pipeline.data.strata import strata_of
 from pipeline.data.table import Table
 from pipeline.data.table_flow import TableFlow
 from pipeline.errors import DataError, UserError
@@ -121,7 +121,7 @@ def _refuse(findings: list[Finding], section: PrepareConfig) -> None:
 
 @dataclass(frozen=True)
 class _Split:
-    """The split of every row of the source, an index into SPLITS, -1 where it is left out; its group; when validation begins."""
+    """Split of every row of the source, an index into SPLITS, -1 where it is left out; its group; when validation begins."""
 
     assignment: NDArray[np.int8]
     groups: NDArray[np.int64]

@@ -72,6 +72,11 @@ def write_array(path: Path, array: NDArray[Any]) -> None:
     file.close()
 
 
+def rows_of(path: Path) -> int:
+    """Return the number of rows of a file."""
+    return int(np.load(path, mmap_mode="r", allow_pickle=False).shape[0])
+
+
 def read_columns(path: Path, positions: list[int]) -> NDArray[np.float32]:
     """Return (rows, positions) of a file of encoded rows."""
     return np.concatenate([rows[:, positions] for rows in _blocks(path)])

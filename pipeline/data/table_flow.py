@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 
 from pipeline.artifacts import SPLITS, Prepared
 from pipeline.config.prepare_sections import PrepareConfig
-from pipeline.data.encode import Encoder, learn_categories
+from pipeline.data.columns.encode import Encoder, learn_categories
+from pipeline.data.columns.keys import Keys, table_keys
+from pipeline.data.columns.requests import Requests
+from pipeline.data.columns.statistics import Gathered, fit_table
 from pipeline.data.flow import About, Tell
-from pipeline.data.keys import Keys, table_keys
-from pipeline.data.requests import Requests
 from pipeline.data.row_files import SplitFiles
 from pipeline.data.table import Columns, Table
-from pipeline.data.table_statistics import Gathered, fit_table
 from serving.files import write_atomic
 from serving.schema import Schema
 

@@ -81,7 +81,7 @@ def _scratch() -> Iterator[Path]:
 
 
 def _table(section: DataConfig, opened: "Opened", table: Table, target: str | None) -> Look:
-    from pipeline.data.inference import infer_columns
+    from pipeline.data.columns.inference import infer_columns
     from pipeline.data.sources import names_of
 
     names = table.frame.collect_schema().names()

@@ -116,7 +116,7 @@ def _train(look: Look, size: Size, *, image: bool) -> list[Entry]:
         ]
     rarest = look.target.rarest
     if rarest is not None and rarest < _RARE:
-        why = f"the rarest class has {100 * rarest:.2g} % of the rows of the most frequent; finds more of it, at the cost of accuracy"
+        why = f"the rarest class has {100 * rarest:.2g} % of the rows of the most frequent; balanced costs accuracy"
         weights = Entry("class_weights", "balanced", why, off=True)
         found.append(Entry("loss", (weights,)))
     elif look.task == "regression" and abs(look.target.skew or 0) > _HEAVY and not _has_logarithm(look):

@@ -1,4 +1,4 @@
-"""The data report: one HTML file without scripts and without a network, from what `pipeline.data.profile` found.
+"""The data report: one HTML file without scripts and without a network, from what `pipeline.data.profile.profile` found.
 
 page = data_page(profile(subject, …), example_pictures(subject))
 """

@@ -7,7 +7,7 @@ import msgspec
 from pipeline.artifacts import Prepared
 from pipeline.config import Config
 from pipeline.data.prepare import Summary, prepare
-from pipeline.data.profile import profile
+from pipeline.data.profile.profile import profile
 from pipeline.reporting.data_figures import example_pictures
 from pipeline.reporting.data_page import data_page
 from pipeline.stages import Outcome

@@ -60,7 +60,7 @@ class Decoder:
         fields: list[tuple[str, Any, Any]] = [("inputs", list[row] | None, None)]
         if schema.features:
             absent = (msgspec.NODEFAULT, None)  # what an absent key gives: a fault, or a missing value
-            columns = [
+            columns: list[tuple[str, Any, Any]] = [
                 (f"column_{i}", value, msgspec.field(name=f.name, default=absent[f.nullable]))
                 for i, f in enumerate(schema.features)
             ]

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipeline.config.data_sections import TableData
-from pipeline.data.inference import infer_columns
+from pipeline.data.columns.inference import infer_columns
 from pipeline.data.sources.parquet import from_frame, open_parquet
 from pipeline.data.sources.text_files import open_text
 from pipeline.data.table import Table

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from pipeline.data import duplicates
-from pipeline.data.duplicates import Groups, exact_groups, merge, near_groups, thumbnails
+from pipeline.data.splitting import duplicates
+from pipeline.data.splitting.duplicates import Groups, exact_groups, merge, near_groups, thumbnails
 
 TOLERANCE = 0.01
 

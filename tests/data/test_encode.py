@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.data.encode import Encoder, as_request, learn_categories
+from pipeline.data.columns.encode import Encoder, as_request, learn_categories
 from pipeline.data.table import Column, Columns, Table, Target
 from pipeline.errors import DataError
 from serving.columns import encode
@@ -103,8 +103,7 @@ def test_native_booleans_and_dates_are_encoded_like_their_texts() -> None:
         (
             Column("member", "boolean", ("no", "yes")),
             ["yes", "perhaps"],
-            'data: line 3: column \'member\': expected true or false, "no" or "yes", got "perhaps"; '
-            "repair it, or set data.columns.member to another kind",
+            'data: line 3: column \'member\': expected true or false, "no" or "yes", got "perhaps"; repair it, or set data.columns.member to another kind',  # noqa: E501
         ),
         (
             Column("age", "number"),

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.config.prepare_sections import PrepareConfig
-from pipeline.data.folds import fold_rows
-from pipeline.data.splits import split_rows
+from pipeline.data.splitting.folds import fold_rows
+from pipeline.data.splitting.splits import split_rows
 from pipeline.errors import DataError, UserError
 
 

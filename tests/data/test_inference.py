@@ -9,8 +9,9 @@ import polars as pl
 import pytest
 
 from pipeline.config.data_sections import DataTask, Kind, Names, TableData
-from pipeline.data import column_facts, column_kinds
-from pipeline.data.inference import encode_target, has_target, infer_columns
+from pipeline.data.columns import facts as column_facts
+from pipeline.data.columns import kinds as column_kinds
+from pipeline.data.columns.inference import encode_target, has_target, infer_columns
 from pipeline.data.sources.parquet import from_frame
 from pipeline.data.sources.text_files import open_text
 from pipeline.data.table import Column, Columns

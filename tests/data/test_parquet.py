@@ -3,12 +3,12 @@ from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
-import pandas as pd  # type: ignore[import-untyped]
+import pandas as pd
 import polars as pl
 import pytest
 
 from pipeline.config.data_sections import TableData
-from pipeline.data.inference import infer_columns
+from pipeline.data.columns.inference import infer_columns
 from pipeline.data.sources.parquet import from_frame, open_parquet
 from pipeline.errors import DataError
 

@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from pipeline.data.association import Variable, associate
 from pipeline.data.checks.subject import Subject
 from pipeline.data.findings import Finding
-from pipeline.data.histogram import histogram
-from pipeline.data.profile import profile
+from pipeline.data.profile.association import Variable, associate
+from pipeline.data.profile.histogram import histogram
+from pipeline.data.profile.profile import profile
 from serving.schema import Feature
 from tests.data.subjects import mixed, pictures, table
 

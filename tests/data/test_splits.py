@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from pipeline.artifacts import SPLITS, Split
 from pipeline.config.prepare_sections import PrepareConfig
-from pipeline.data.duplicates import exact_groups, merge
-from pipeline.data.splits import Splits, split_rows
-from pipeline.data.strata import strata_of
+from pipeline.data.splitting.duplicates import exact_groups, merge
+from pipeline.data.splitting.splits import Splits, split_rows
+from pipeline.data.splitting.strata import strata_of
 from pipeline.errors import DataError
 
 FRACTIONS = {"validation_fraction": 0.2, "test_fraction": 0.2}

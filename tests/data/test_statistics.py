@@ -24,7 +24,7 @@ def moments_of(*chunks: NDArray[Any]) -> Moments:
 
 
 def normalized(method: Normalization) -> NDArray[np.float64]:
-    quartiles = np.quantile(TABLE, (0.25, 0.5, 0.75), axis=0)
+    quartiles = np.quantile(TABLE.astype(np.float64), (0.25, 0.5, 0.75), axis=0)
     shift, scale = affine(method, moments_of(TABLE), quartiles)
     result: NDArray[np.float64] = (TABLE - shift) / scale
     return result
@@ -45,7 +45,7 @@ def test_robust_puts_the_median_at_0_and_the_interquartile_range_at_1() -> None:
 
 def test_robust_falls_back_to_the_deviation_where_most_values_are_the_same() -> None:
     column = np.array([[7], [7], [7], [7], [7], [9]], dtype=np.float32)
-    _, scale = affine("robust", moments_of(column), np.quantile(column, (0.25, 0.5, 0.75), axis=0))
+    _, scale = affine("robust", moments_of(column), np.quantile(column.astype(np.float64), (0.25, 0.5, 0.75), axis=0))
     np.testing.assert_allclose(scale, column.std(axis=0))
 
 

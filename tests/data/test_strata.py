@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from pipeline.data.strata import strata_of
+from pipeline.data.splitting.strata import strata_of
 
 
 def test_classes_are_their_own_strata() -> None:

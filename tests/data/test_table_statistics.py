@@ -9,8 +9,8 @@ import torch
 from numpy.typing import NDArray
 
 from pipeline.config.prepare_sections import PrepareConfig
+from pipeline.data.columns.statistics import Gathered, embedding_width, fit_table
 from pipeline.data.row_files import write_array
-from pipeline.data.table_statistics import Gathered, embedding_width, fit_table
 from pipeline.models.tabular import TableInputs
 from serving.schema import Feature
 

@@ -11,6 +11,7 @@ from sklearn.metrics import precision_score, recall_score, roc_curve
 
 from pipeline.errors import UserError
 from pipeline.metrics.tasks import class_metrics
+from pipeline.models.deployable import Normalize
 from pipeline.monitoring import conclude
 from pipeline.monitoring.classes import pr_curve, roc
 from pipeline.reporting import answers
@@ -78,7 +79,9 @@ def test_misclassified_rows_are_the_surest_errors_in_raw_units(training: Begin, 
     assert titles == [f"{targets[row]} → {predicted[row]}\n{sure[row]:.0%}" for row in wrong]
     rows = whole.parts.rows.validation
     inputs = torch.cat([batch for batch, _ in rows.in_order()])[wrong]
-    np.testing.assert_allclose(raw, whole.parts.deployable.normalize.undo(inputs).numpy(), atol=1e-4)
+    normalize = whole.parts.deployable.normalize
+    assert isinstance(normalize, Normalize)
+    np.testing.assert_allclose(raw, normalize.undo(inputs).numpy(), atol=1e-4)
     assert np.abs(raw - raw.round()).max() < 1e-3, "the pixels of digits are whole numbers"
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from pipeline.data.checks.subject import Subject
 from pipeline.data.findings import Finding
-from pipeline.data.profile import profile
+from pipeline.data.profile.profile import profile
 from pipeline.reporting.data_figures import bars, example_pictures
 from pipeline.reporting.data_page import data_page
 from serving.schema import Feature

@@ -1,16 +1,14 @@
 """`python -m pipeline sanity` names the bugs that train without an error, on real model files."""
 
-from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from pipeline.data import sources
 from tests.conftest import ROOT, Project
 
 SHIPPED = ("digits", "breast_cancer", "wine", "iris", "diabetes")
 CUSTOM = ("model.name=custom", "model.file=net.py", "model.class=Net")
+CHANGED = ("data.source=python", "data.file=rows.py")
 ONE_FORMAT = ("export.formats=[torchscript]", "export.bundle=torchscript")  # ONNX takes two seconds
 MODEL = """
 import torch
@@ -45,6 +43,18 @@ def checked(
     lines = [line for line in [*out, *err] if line[:6] in ("PASS  ", "WARN  ", "FAIL  ")]
     assert all(line.startswith("FAIL") for line in err)
     return code, {line[6:20].strip(): line for line in lines}
+
+
+def changed_rows(project: Project, source: str, change: str) -> None:
+    """Write a file whose rows are those of a set of scikit-learn, with target y, after one change."""
+    (project.folder / "rows.py").write_text(f"""
+from sklearn.datasets import load_{source}
+def load():
+    loaded = load_{source}(as_frame=True)
+    frame = loaded.data.assign(y=loaded.target)
+    {change}
+    return frame
+""")
 
 
 def not_passed(lines: dict[str, str]) -> set[str]:
@@ -182,10 +192,9 @@ def test_a_model_that_fails_in_eval_mode_is_told_once(project: Project) -> None:
     assert [line for line in lines.values() if "AssertionError: only for training" in line] == [lines["input matters"]]
 
 
-def test_rows_a_thousand_times_too_large_are_found_by_column(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    iris = sources.SOURCES["iris"]
-    monkeypatch.setitem(sources.SOURCES, "iris", lambda: replace(iris(), inputs=iris().inputs * 1000))
-    code, lines = checked(project, "prepare.normalize=none", *ONE_FORMAT)
+def test_rows_a_thousand_times_too_large_are_found_by_column(project: Project) -> None:
+    changed_rows(project, "iris", "frame.iloc[:, :4] *= 1000")
+    code, lines = checked(project, *CHANGED, "data.target=y", "prepare.normalize=none", *ONE_FORMAT)
     assert code == 3
     assert "'sepal length (cm)' has mean 58" in lines["input scale"]
     assert lines["input scale"].endswith("set prepare.normalize=standard")
@@ -207,13 +216,9 @@ def test_a_target_that_is_not_normalized_is_found(project: Project) -> None:
 
 
 @pytest.mark.parametrize("source", ["wine", "diabetes"])
-def test_shuffled_labels_are_learned_by_heart_and_told_by_rows_kept_aside(
-    project: Project, monkeypatch: pytest.MonkeyPatch, source: str
-) -> None:
-    rows = sources.SOURCES[source]
-    order = np.random.default_rng(0).permutation(len(rows().targets))
-    monkeypatch.setitem(sources.SOURCES, source, lambda: replace(rows(), targets=rows().targets[order]))
-    code, lines = checked(project, f"data.source={source}", *ONE_FORMAT)
+def test_shuffled_labels_are_learned_by_heart_and_told_by_rows_kept_aside(project: Project, source: str) -> None:
+    changed_rows(project, source, "frame.y = frame.y.sample(frac=1, random_state=0).to_numpy()")
+    code, lines = checked(project, *CHANGED, "data.target=y", *ONE_FORMAT)
     assert code == 0
     assert lines["learn by heart"].startswith("PASS")
     assert lines["learn by heart"].endswith("with shuffled labels, too: that is for 'labels fit'")
@@ -245,15 +250,9 @@ def test_a_model_that_cannot_be_exported_is_named_with_format_and_reason_before_
     assert not_passed(lines) == {"as onnx", "as torchscript"}
 
 
-def test_a_constant_column_is_named(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    iris = sources.SOURCES["iris"]
-
-    def flat() -> sources.Rows:
-        rows = iris()
-        return replace(rows, inputs=rows.inputs * np.array([1, 0, 1, 1], dtype=np.float32))
-
-    monkeypatch.setitem(sources.SOURCES, "iris", flat)
-    _, lines = checked(project)
+def test_a_constant_column_is_named(project: Project) -> None:
+    changed_rows(project, "iris", "frame['sepal width (cm)'] = 0.0")
+    _, lines = checked(project, *CHANGED, "data.target=y", "data.columns={sepal width (cm): number}")
     assert "one value in all train rows: 'sepal width (cm)'" in lines["input scale"]
 
 

@@ -17,10 +17,10 @@ def test_a_classifier_gets_intervals_a_table_by_class_and_a_confusion_matrix(pro
     code, out, _ = project.run("evaluate")
     assert code == 0
     found = metrics(project)
-    assert (found["split"], found["rows"]) == ("test", 31)
+    assert (found["split"], found["rows"]) == ("test", 30)
     accuracy = found["metrics"]["accuracy"]
     assert accuracy["low"] < accuracy["value"] <= accuracy["high"]
-    assert f"test accuracy {accuracy['value']:.4g} [{accuracy['low']:.4g}, {accuracy['high']:.4g}] on 31 rows" in out[-1]
+    assert f"test accuracy {accuracy['value']:.4g} [{accuracy['low']:.4g}, {accuracy['high']:.4g}] on 30 rows" in out[-1]
     assert [row["class"] for row in found["per_class"]] == ["setosa", "versicolor", "virginica"]
     assert sum(map(sum, found["confusion_matrix"])) == sum(row["support"] for row in found["per_class"]) == 31
     right = sum(found["confusion_matrix"][i][i] for i in range(3))

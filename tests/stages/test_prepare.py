@@ -17,7 +17,7 @@ def prepared(project: Project) -> list[Prepared]:
 def test_rows_are_stored_raw_with_schema_and_train_statistics(project: Project) -> None:
     code, (line,), err = project.run("prepare")
     assert (code, err) == (0, [])
-    assert "iris: 97 train + 22 validation + 31 test rows of 4" in line
+    assert "iris: 98 train + 22 validation + 30 test rows of 4" in line
     (made,) = prepared(project)
     inputs, targets = made.split("train")
     assert inputs.dtype == np.float32
@@ -53,7 +53,7 @@ def test_images_are_normalized_by_channel_and_regression_targets_too(project: Pr
 
 
 def test_too_few_rows_for_the_fractions_end_in_one_line(project: Project) -> None:
-    code, _, err = project.run("prepare", "prepare.test_fraction=0.01", "prepare.validation_fraction=0.01")
+    code, _, err = project.run("prepare", "prepare.test_fraction=0.001", "prepare.validation_fraction=0.001")
     assert code == 2
     assert len(err) == 1
     assert "distinct rows cannot be split" in err[0]

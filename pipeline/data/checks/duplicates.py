@@ -5,8 +5,8 @@ from collections.abc import Callable
 import numpy as np
 
 from pipeline.config.prepare_sections import PrepareConfig
-from pipeline.data.duplicates import Grouping
 from pipeline.data.findings import Finding
+from pipeline.data.splitting.duplicates import Grouping
 
 _MANY = 0.01  # share of rows, from which it is worth a line on the terminal
 _NAMED = 3

@@ -20,7 +20,7 @@ from pipeline.errors import DataError
 from serving.errors import first_line
 
 if TYPE_CHECKING:
-    import pandas as pd  # type: ignore[import-untyped]
+    import pandas as pd
 
 _API = "openml/openml.org/api/v1/json/data"
 

@@ -4,8 +4,8 @@ import numpy as np
 
 from pipeline.config.prepare_sections import PrepareConfig
 from pipeline.data.checks.duplicates import duplicates
-from pipeline.data.duplicates import Grouping
 from pipeline.data.findings import Finding
+from pipeline.data.splitting.duplicates import Grouping
 from tests.data.checks.subjects import only
 
 

@@ -1,6 +1,6 @@
 """Splits that share no row and tear no group apart, and whose shares are shares of rows.
 
-strata = strata_of(targets, task)                 # pipeline.data.strata
+strata = strata_of(targets, task)                 # pipeline.data.splitting.strata
 splits = split_rows(groups, strata=strata, section=config.prepare, classes=classes)
 splits.rows["train"]                    # numbers of its rows, ascending
 """
@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from pipeline.artifacts import SPLITS
 from pipeline.config.prepare_sections import PrepareConfig
 from pipeline.data.findings import Finding, some
+from pipeline.data.splitting.units import Units, cut, cut_in_order, units_of
 from pipeline.data.table import SplitRows
-from pipeline.data.units import Units, cut, cut_in_order, units_of
 from pipeline.errors import DataError
 
 Assignment = NDArray[np.int8]  # (rows,) index into SPLITS; LEFT_OUT: in none

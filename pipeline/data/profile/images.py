@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.artifacts import Split
-from pipeline.data.association import Variable, associate
-from pipeline.data.histogram import histogram, rounded
+from pipeline.data.profile.association import Variable, associate
+from pipeline.data.profile.histogram import histogram, rounded
 
 _AT_ONCE = 256  # pictures that are float64 in memory
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.config.prepare_sections import PrepareConfig
-from pipeline.data.row_files import read_columns
+from pipeline.data.row_files import read_columns, rows_of
 from pipeline.data.statistics import KNOTS, Moments, affine
 from serving.columns import UNSEEN
 from serving.schema import Array, Feature
@@ -105,7 +105,7 @@ def fit_table(gathered: Gathered, train: Path, section: PrepareConfig) -> dict[s
 
 def embedding_width(categories: int) -> int:
     """Return how many numbers stand for a category: the rule of thumb of fastai's tabular learner, 50 at most."""
-    return min(50, round(1.6 * max(1, categories) ** 0.56))
+    return min(50, round(1.6 * math.pow(max(1, categories), 0.56)))
 
 
 def _is_embedded(feature: Feature, section: PrepareConfig) -> bool:
@@ -147,7 +147,7 @@ def _knots(train: Path, at: list[int]) -> list[list[float]]:
 
 def _columns(train: Path, positions: list[int]) -> Iterator[tuple[int, NDArray[np.float32]]]:
     """Yield (index, the values that are there) of some columns of the train rows, few columns in memory at a time."""
-    rows = len(np.load(train, mmap_mode="r"))
+    rows = rows_of(train)
     step = max(1, _AT_ONCE_BYTES // max(1, rows * 4))
     for first in range(0, len(positions), step):
         block = read_columns(train, positions[first : first + step])

@@ -10,14 +10,14 @@ Kinds come from all rows, not from a sample; what the config declares wins, wher
 from collections.abc import Mapping, Sequence
 
 from pipeline.config.data_sections import DataTask, Kind, Names
-from pipeline.data.column_facts import gather
-from pipeline.data.column_kinds import judged
-from pipeline.data.declared_kinds import declared
+from pipeline.data.columns.declared import declared
+from pipeline.data.columns.facts import gather
+from pipeline.data.columns.kinds import judged
+from pipeline.data.columns.targets import encode_target as encode_target  # noqa: PLC0414  # what others take from here
+from pipeline.data.columns.targets import has_target as has_target  # noqa: PLC0414
+from pipeline.data.columns.targets import infer_target, missing_targets
 from pipeline.data.sources.header import unknown
 from pipeline.data.table import Column, Columns, Table
-from pipeline.data.targets import encode_target as encode_target  # noqa: PLC0414  # what others take from here
-from pipeline.data.targets import has_target as has_target  # noqa: PLC0414
-from pipeline.data.targets import infer_target, missing_targets
 from pipeline.errors import DataError
 
 

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.artifacts import Split
-from pipeline.data.histogram import described, histogram
+from pipeline.data.profile.histogram import described, histogram
 from serving.schema import Schema
 
 

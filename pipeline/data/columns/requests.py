@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.artifacts import SPLITS
-from pipeline.data.encode import as_request
+from pipeline.data.columns.encode import as_request
 from serving.schema import Array, Feature
 
 if TYPE_CHECKING:

@@ -7,10 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.config.data_sections import DataTask
-from pipeline.data.column_facts import Facts, rows_where
+from pipeline.data.columns.facts import Facts, rows_where
+from pipeline.data.columns.truths import meanings_of
 from pipeline.data.findings import Finding
 from pipeline.data.table import Table, Target
-from pipeline.data.truths import meanings_of
 from pipeline.errors import DataError
 from serving.columns import text_of
 

@@ -1,6 +1,6 @@
 """Which two texts mean no and yes."""
 
-from pipeline.data.column_facts import Facts
+from pipeline.data.columns.facts import Facts
 from serving.columns import fold, text_of
 
 _PAIRS = (

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pipeline.config.data_sections import Kind
-from pipeline.data.column_facts import EXACT_BELOW, NUMBER, Facts, rows_where
-from pipeline.data.dates import DateFormats, date_formats, is_date
+from pipeline.data.columns.dates import DateFormats, date_formats, is_date
+from pipeline.data.columns.facts import EXACT_BELOW, NUMBER, Facts, rows_where
+from pipeline.data.columns.truths import meanings_of
 from pipeline.data.findings import Finding, Verdict
 from pipeline.data.table import Column, Table
-from pipeline.data.truths import meanings_of
 from serving.columns import fold, text_of
 
 if TYPE_CHECKING:

@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.config.prepare_sections import PrepareConfig
-from pipeline.data.encode import as_request
-from pipeline.data.duplicates import MOST_ROWS
+from pipeline.data.columns.encode import as_request
+from pipeline.data.columns.targets import encode_target, has_target
+from pipeline.data.splitting.duplicates import MOST_ROWS
 from pipeline.data.table import Columns, Table
-from pipeline.data.targets import encode_target, has_target
 from pipeline.errors import DataError
 from serving.columns import parse_date
 

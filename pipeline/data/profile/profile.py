@@ -15,12 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.artifacts import SPLITS, Split
-from pipeline.data.association import Variable, associate
 from pipeline.data.checks.subject import Subject
 from pipeline.data.findings import Finding
-from pipeline.data.histogram import described, histogram, rounded
-from pipeline.data.profile_images import images_profile
-from pipeline.data.profile_target import target_profile
+from pipeline.data.profile.association import Variable, associate
+from pipeline.data.profile.histogram import described, histogram, rounded
+from pipeline.data.profile.images import images_profile
+from pipeline.data.profile.target import target_profile
 from serving.columns import UNSEEN
 from serving.schema import Feature
 

@@ -5,8 +5,8 @@ from numpy.typing import NDArray
 
 from pipeline.artifacts import SPLITS
 from pipeline.config.prepare_sections import PrepareConfig
-from pipeline.data.splits import LEFT_OUT, Assignment, Groups
-from pipeline.data.units import cut, deal, units_of
+from pipeline.data.splitting.splits import LEFT_OUT, Assignment, Groups
+from pipeline.data.splitting.units import cut, deal, units_of
 from pipeline.errors import DataError, UserError
 
 _TEST = SPLITS.index("test")

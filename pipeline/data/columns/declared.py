@@ -3,12 +3,12 @@
 from typing import TYPE_CHECKING
 
 from pipeline.config.data_sections import Kind
-from pipeline.data.column_facts import NUMBER, Facts, rows_where
-from pipeline.data.column_kinds import Judged, column_of, distinct_texts, finding_of, looks_like_identifier, share_of, spelled
-from pipeline.data.dates import date_formats, is_date
+from pipeline.data.columns.dates import date_formats, is_date
+from pipeline.data.columns.facts import NUMBER, Facts, rows_where
+from pipeline.data.columns.kinds import Judged, column_of, distinct_texts, finding_of, looks_like_identifier, share_of, spelled
+from pipeline.data.columns.truths import meanings_of
 from pipeline.data.findings import Finding
 from pipeline.data.table import Column, Table
-from pipeline.data.truths import meanings_of
 from pipeline.errors import DataError
 from serving.columns import fold, text_of
 

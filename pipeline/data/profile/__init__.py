@@ -1,0 +1,1 @@
+"""What the rows look like, for the report."""

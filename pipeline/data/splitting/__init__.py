@@ -1,0 +1,1 @@
+"""Which rows stay together, and which split each of them goes to."""
