@@ -82,7 +82,8 @@ class Prepared(Artifact):
     """Split rows in their raw units, the schema, and statistics of the train rows."""
 
     kind = "prepared"
-    SCHEMA, STATISTICS, REQUESTS, REPORT, PAGE = "schema.json", "statistics.json", "requests.json", "report.json", "report.html"
+    SCHEMA, STATISTICS, REPORT, PAGE = "schema.json", "statistics.json", "report.json", "report.html"
+    REQUESTS, PICTURES, FILES = "requests.json", "pictures.json", "files.json"
 
     @property
     def schema(self) -> Schema:
@@ -106,6 +107,13 @@ class Prepared(Artifact):
     def row_numbers(self, split: Split) -> NDArray[np.int64]:
         """Return where in the source each row of a split was, (rows,), counted from 0."""
         return self._array(f"{split}.rows.npy")
+
+    def files_of(self, split: Split) -> list[str]:
+        """Return the picture file of each row of a split, relative to the source; empty where rows were no files."""
+        if self.FILES not in self.manifest.makes:
+            return []
+        files = self.read_json(self.FILES)
+        return [files[row] for row in self.row_numbers(split).tolist()]
 
     @property
     def requests(self) -> list[list[Any]]:

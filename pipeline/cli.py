@@ -105,7 +105,7 @@ def _run_stage(options: argparse.Namespace) -> int:
     if stage.makes is None:
         from pipeline.runner import Scoped
 
-        stage.run(Scoped(choice.config, stage), *artifacts)
+        stage.run(Scoped(choice.config, stage), *artifacts, say=_Output().line)
     return 0
 
 

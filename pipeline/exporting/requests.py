@@ -19,7 +19,6 @@ from serving.images import decode
 from serving.protocols.native import Decoder
 from serving.schema import Array, Feature, Schema
 
-PICTURES = "pictures.json"  # of Prepared: {"rows": positions in the validation split, "pictures": their files, in base64}
 _MOST_LINES = 5
 
 
@@ -75,9 +74,9 @@ def _fault(
 
 def pictures_of(prepared: Prepared) -> tuple[list[int], list[bytes]]:
     """Return the pictures that `prepare` kept, with their positions in the validation split; none where rows were no files."""
-    if PICTURES not in prepared.manifest.makes:
+    if Prepared.PICTURES not in prepared.manifest.makes:
         return [], []
-    kept = prepared.read_json(PICTURES)
+    kept = prepared.read_json(Prepared.PICTURES)
     return kept["rows"], [base64.b64decode(picture, validate=True) for picture in kept["pictures"]]
 
 

@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +16,17 @@ from serving.schema import Array, Schema
 Column = tuple[str, list[str]]  # name, one text for each row
 
 
-def write_predictions(path: Path, rows: NDArray[np.int64], answers: Array, targets: NDArray[Any], schema: Schema) -> None:
+def write_predictions(
+    path: Path, rows: NDArray[np.int64], answers: Array, targets: NDArray[Any], schema: Schema, *, files: Sequence[str] = ()
+) -> None:
     """Write a line for each row: its number in the source, its target and the prediction, in full float32 precision.
 
-    rows: (rows,) counted from 0; answers: (rows, outputs); targets: (rows,) or (rows, outputs). Columns are `row`, `target`,
+    rows: (rows,) counted from 0; files: of each row, where rows were picture files; answers: (rows, outputs); targets: (rows,) or (rows, outputs). Columns are `row`, `target`,
     `prediction` and, for classes, `score`, the probability of the prediction. Several values and labels have columns of their
     own each, such as `target height`; the `score` of a label is its probability, and the others say 1 where a row has it.
     """
-    columns = [("row", _texts(rows)), *_columns(answers, targets, schema)]
+    named = [("file", list(files))] if files else []
+    columns = [("row", _texts(rows)), *named, *_columns(answers, targets, schema)]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow([name for name, _ in columns])

@@ -41,7 +41,8 @@ def run(config: Config, prepared: Prepared, model: Model, *, out: Path, tracker:
     }
     result |= _in_detail(given, targets, schema, section.confidence)
     _draw(out, result, given, targets, schema)
-    write_predictions(out / "predictions.csv", prepared.row_numbers(section.split), given, targets, schema)
+    rows, files = prepared.row_numbers(section.split), prepared.files_of(section.split)
+    write_predictions(out / "predictions.csv", rows, given, targets, schema, files=files)
     if reads is not None:
         result["test_reads"] = {"count": reads, "allowed": section.test_reads, "exceeded": reads > section.test_reads}
         tracker.event("test_split_read", count=reads)

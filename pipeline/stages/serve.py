@@ -2,15 +2,28 @@
 
 import os
 import sys
+from collections.abc import Callable
+from pathlib import Path
 
 from pipeline.artifacts import Exported
 from pipeline.config import Config
+from pipeline.config.sections import ServeConfig
+from pipeline.reporting.try_it import try_it
 from pipeline.stages import Outcome
+from serving.files import write_atomic
+
+_EVERY_ADDRESS = {"0.0.0.0", "::"}  # noqa: S104  # compared, not bound
+_SUFFIXES = {b"\x89PNG": ".png", b"\xff\xd8\xff": ".jpg", b"RIFF": ".webp"}
 
 
-def run(config: Config, exported: Exported) -> Outcome:
-    """Replace this process by the service, so that signals reach it directly; returns only when that fails."""
+def run(config: Config, exported: Exported, *, say: Callable[[str], object]) -> Outcome:
+    """Replace this process by the service, so that signals reach it directly; returns only when that fails.
+
+    say: takes a line; it is told a request to copy, of a row that the model was validated on.
+    """
     section = config.serve
+    for line in _requests(section, exported):
+        say(f"try: {line}")
     options = {
         "--bundle": exported.bundle,
         "--host": section.host,
@@ -22,3 +35,19 @@ def run(config: Config, exported: Exported) -> Outcome:
     words = [str(word) for option in options.items() for word in option]
     sys.stdout.flush()
     os.execv(sys.executable, [sys.executable, "-m", "serving", *words])
+
+
+def _requests(section: ServeConfig, exported: Exported) -> list[str]:
+    """Return commands for a shell; what is too long for one is written beside the stages of the run."""
+    bundle, folder = exported.open_bundle(), exported.folder.parent
+    golden = bundle.golden()
+    picture: Path | None = None
+    if golden.pictures:
+        first = golden.pictures[0]
+        suffix = next((suffix for magic, suffix in _SUFFIXES.items() if first.startswith(magic)), ".picture")
+        picture = folder / f"try-it{suffix}"
+        write_atomic(picture, first)
+    rows = sorted(golden.inputs, key=lambda row: row.count(None))[:1] if bundle.description.schema.features else golden.inputs
+    host = "localhost" if section.host in _EVERY_ADDRESS else section.host
+    url = f"http://{host}:{section.port}/predict"
+    return try_it(bundle.description.schema, rows, url=url, picture=picture, folder=folder)[:1]

@@ -20,7 +20,7 @@ from pipeline.training import fit
 from pipeline.training.assembly import Assembly, assemble
 from pipeline.training.checkpoint import Checkpoints, load_last
 from pipeline.training.early_stopping import EarlyStopping
-from pipeline.training.folds import cross_validate, summarized
+from pipeline.training.folds import check_folds, cross_validate, summarized
 from pipeline.training.hooks import Hook
 from pipeline.training.interrupt import Interrupt
 from pipeline.training.loop import measure
@@ -50,6 +50,7 @@ _FIXED = (  # beginnings of keys that a checkpoint has in it, or that `auto` was
 def run(config: Config, prepared: Prepared, *, out: Path, tracker: Tracker, resume: Resume | None = None) -> Outcome:
     """Train `model` on the train rows and keep the epoch that is best on the validation rows."""
     section = config.train
+    check_folds(config)
     origin = {name: config.section(name) for name in ("seed", "model", "train", "augment")} | {"prepared": prepared.digest}
     last, resumed = _last_checkpoint(resume, out, origin) if resume else (None, {})
     source = _custom_source(config, out)

@@ -16,6 +16,7 @@ import numpy as np
 from pipeline.artifacts import Model, Prepared
 from pipeline.config import Config
 from pipeline.data.prepare import Fold, prepare
+from pipeline.errors import UserError
 from pipeline.manifest import Manifest, now, records_of, write_manifest
 from pipeline.metrics.score import score
 from pipeline.models.deployable import Deployable
@@ -30,6 +31,15 @@ from pipeline.training.weights import load
 from serving.files import write_atomic
 
 FOLDS = "folds.jsonl"
+
+
+def check_folds(config: Config) -> None:
+    """Raise UserError for folds that cannot be made, before anything is trained."""
+    if config.train.folds is not None and config.prepare.split == "time":
+        raise UserError(
+            f"train.folds: {config.train.folds}: folds would train on rows that are later than those they are scored on, and "
+            "prepare.split is time; set train.folds=null, or another prepare.split"
+        )
 
 
 def cross_validate(

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from pipeline.config.prepare_sections import PrepareConfig
 from pipeline.data.splitting.folds import fold_rows
 from pipeline.data.splitting.splits import split_rows
-from pipeline.errors import DataError, UserError
+from pipeline.errors import DataError
 
 
 @settings(max_examples=60, deadline=None)
@@ -67,12 +67,6 @@ def test_the_rest_of_a_fold_is_cut_with_the_share_of_validation() -> None:
     splits = np.zeros(1_000, dtype=np.int8)
     assignment = fold_rows(np.arange(1_000), None, splits=splits, folds=5, fold=0, section=section)
     assert np.bincount(assignment).tolist() == [600, 200, 200]
-
-
-def test_folds_of_a_split_by_time_are_refused() -> None:
-    section = PrepareConfig(split="time", split_column="when")
-    with pytest.raises(UserError, match=r"train.folds: 5: folds would train on rows that are later .* set train.folds=null"):
-        fold_rows(np.arange(9), None, splits=np.zeros(9, dtype=np.int8), folds=5, fold=0, section=section)
 
 
 def test_a_fold_that_leaves_nothing_to_validate_on_is_refused() -> None:

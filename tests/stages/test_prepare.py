@@ -52,8 +52,8 @@ def test_images_are_normalized_by_channel_and_regression_targets_too(project: Pr
     assert (statistics["target"]["scale"] != 1) is (source == "diabetes")
 
 
-def test_too_few_rows_for_the_fractions_end_in_one_line(project: Project) -> None:
-    code, _, err = project.run("prepare", "prepare.test_fraction=0.001", "prepare.validation_fraction=0.001")
+def test_too_few_rows_end_in_one_line(project: Project) -> None:
+    (project.folder / "few.csv").write_text("a,y\n1.5,2.5\n2.5,3.5\n")
+    code, _, err = project.run("prepare", "data={path: few.csv, target: y}")
     assert code == 2
-    assert len(err) == 1
-    assert "distinct rows cannot be split" in err[0]
+    assert err == ["prepare: the source has 2 row(s), and each of the three splits needs one; add rows"]

@@ -39,5 +39,5 @@ def test_what_was_exported_on_request_is_what_is_served(project: Project, starte
 def test_a_later_port_changes_nothing_but_the_port(project: Project, started: list[list[str]]) -> None:
     project.run("serve", "serve.port=8123")
     _, out, _ = project.run("serve", "serve.port=8124")
-    assert all("skipped" in line for line in out)
+    assert all("skipped" in line for line in out if not line.startswith("try: "))
     assert [words[words.index("--port") + 1] for words in started] == ["8123", "8124"]

@@ -1,0 +1,104 @@
+"""Cross-validation: every row that is no test row is scored once, by a training that has not seen it."""
+
+import json
+from typing import Any
+
+import pytest
+
+from pipeline.artifacts import Prepared
+from pipeline.errors import Interrupted
+from pipeline.training import folds
+from pipeline.training.folds import summarized
+from tests.conftest import Project
+
+WORDS = ("train.folds=3", "train.epochs=4")
+
+
+def lines(project: Project) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (project.latest / "train" / "folds.jsonl").read_text().splitlines()]
+
+
+def test_each_row_outside_of_test_is_scored_once_and_the_summary_gives_mean_and_deviation(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scored: list[int] = []
+    trained = folds._trained
+
+    def watched(config: Any, prepared: Prepared, *rest: Any) -> dict[str, Any]:
+        parts = {split: set(prepared.row_numbers(split).tolist()) for split in ("train", "validation", "test")}
+        assert not parts["train"] & parts["test"]
+        assert not parts["validation"] & parts["test"]
+        assert not parts["train"] & parts["validation"]
+        scored.extend(parts["test"])
+        return trained(config, prepared, *rest)
+
+    monkeypatch.setattr(folds, "_trained", watched)
+    code, out, err = project.run("train", *WORDS)
+    assert (code, err) == (0, [])
+    whole = Prepared.open(project.latest / "prepare")
+    assert sorted(scored) == sorted([*whole.row_numbers("train"), *whole.row_numbers("validation")])
+    found = lines(project)
+    assert [line["fold"] for line in found] == [1, 2, 3]
+    assert sum(line["rows"] for line in found) == len(scored)
+    values = [line["accuracy"] for line in found]
+    mean = sum(values) / 3
+    deviation = (sum((value - mean) ** 2 for value in values) / 2) ** 0.5
+    assert f"cross-validated accuracy {mean:.4g} ± {deviation:.2g}" in out[-1]
+    manifest = json.loads((project.latest / "train" / "manifest.json").read_text())
+    assert manifest["metrics"]["cv/accuracy"] == pytest.approx(mean)
+    assert manifest["metrics"]["cv/accuracy.std"] == pytest.approx(deviation)
+
+
+def test_each_fold_has_its_own_statistics(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    shifts = []
+    trained = folds._trained
+    monkeypatch.setattr(
+        folds,
+        "_trained",
+        lambda c, prepared, *rest: shifts.append(prepared.statistics["inputs"]["shift"]) or trained(c, prepared, *rest),
+    )
+    project.run("train", *WORDS)
+    assert (
+        len({str(shift) for shift in [*shifts, Prepared.open(project.latest / "prepare").statistics["inputs"]["shift"]]}) == 4
+    )
+
+
+def test_a_training_that_is_stopped_between_folds_goes_on_with_the_next_one(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project.run("train", *WORDS)
+    expected = lines(project)
+    trained = folds._trained
+    with monkeypatch.context() as patch:
+        count = 0
+
+        def stopped(*arguments: Any) -> dict[str, Any]:
+            nonlocal count
+            count += 1
+            if count == 3:
+                raise Interrupted("train: stopped")
+            return trained(*arguments)
+
+        patch.setattr(folds, "_trained", stopped)
+        assert project.run("train", *WORDS, "name=again")[0] == 130
+    with monkeypatch.context() as patch:
+        calls = []
+        patch.setattr(folds, "_trained", lambda *arguments: calls.append(1) or trained(*arguments))
+        assert project.run("train", *WORDS, "name=again", "--resume")[0] == 0
+        assert len(calls) == 1, "finished folds were trained again"
+    assert lines(project) == expected
+
+
+def test_folds_of_a_split_by_time_are_refused(project: Project) -> None:
+    rows = "".join(f"{n / 7},2026-01-{n % 28 + 1:02},{n % 3}.5\n" for n in range(90))
+    (project.folder / "rows.csv").write_text("a,day,y\n" + rows)
+    data = "data={path: rows.csv, target: y}"
+    code, _, err = project.run("train", data, "prepare={split: time, split_column: day}", *WORDS)
+    assert code == 2
+    assert err[0].startswith("train.folds: 3: folds would train on rows that are later than those they are scored on")
+
+
+def test_a_metric_that_a_fold_has_not_counts_for_nothing() -> None:
+    found = summarized([{"fold": 1, "rows": 9, "auroc": 0.5}, {"fold": 2, "rows": 9, "auroc": None}])
+    assert found["auroc"] == 0.5
+    assert str(found["auroc.std"]) == "nan"
