@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.artifacts import SPLITS
+from pipeline.artifacts import SPLITS, Prepared
 from pipeline.config.prepare_sections import PrepareConfig
 from pipeline.data.columns.keys import Keys
 from pipeline.data.flow import About, Tell
@@ -24,7 +24,6 @@ from serving.schema import Schema
 _TRAIN, _VALIDATION = SPLITS.index("train"), SPLITS.index("validation")
 _CHUNK_BYTES = 16 * 1024 * 1024
 _ORIGINALS = 8  # picture files that travel to the bundle's golden requests
-PICTURES = "pictures.json"
 
 
 class ArrayFlow:
@@ -69,7 +68,9 @@ class ArrayFlow:
                 moments.add(rows[assignment[start : start + len(rows)] == _TRAIN])
                 tell(start + len(rows), len(assignment))
         if arrays.original is not None:
-            write_atomic(out / PICTURES, msgspec.json.encode(self._originals(assignment)))
+            write_atomic(out / Prepared.PICTURES, msgspec.json.encode(self._originals(assignment)))
+            names = [arrays.place(row) for row in range(len(assignment))]
+            write_atomic(out / Prepared.FILES, msgspec.json.encode(names))
         schema = Schema(
             task=arrays.task,
             kind="image",
@@ -99,5 +100,4 @@ class ArrayFlow:
         return {
             "rows": positions,
             "pictures": [base64.b64encode(file).decode() for file in files],
-            "names": [self._arrays.place(int(numbers[position])) for position in positions],
         }

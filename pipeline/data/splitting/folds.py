@@ -7,7 +7,7 @@ from pipeline.artifacts import SPLITS
 from pipeline.config.prepare_sections import PrepareConfig
 from pipeline.data.splitting.splits import LEFT_OUT, Assignment, Groups
 from pipeline.data.splitting.units import cut, deal, units_of
-from pipeline.errors import DataError, UserError
+from pipeline.errors import DataError
 
 _TEST = SPLITS.index("test")
 
@@ -24,14 +24,9 @@ def fold_rows(
     """Return the splits of one training of a cross-validation, (rows,): the rows of fold number `fold`, from 0, are "test".
 
     splits: (rows,) the splits outside of it; their test rows, and rows in none, stay out (-1). Every other row is scored in
-    exactly one fold; of the others, prepare.validation_fraction is for validation. Raises UserError for a split by time, and
-    DataError where there are too few groups.
+    exactly one fold; of the others, prepare.validation_fraction is for validation. Raises DataError where there are too few
+    groups.
     """
-    if section.split == "time":
-        raise UserError(
-            f"train.folds: {folds}: folds would train on rows that are later than those they are scored on, and prepare.split "
-            "is time; set train.folds=null, or another prepare.split"
-        )
     members = np.flatnonzero((splits >= 0) & (splits != _TEST))
     units = units_of(groups[members], None if strata is None or section.split == "random" else strata[members])
     if len(units.sizes) < max(folds, 3):
