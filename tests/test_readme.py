@@ -12,8 +12,8 @@ import yaml
 
 from pipeline.config import Config, flatten, load
 from tests.conftest import ROOT, Project
+from tests.service import served
 from tests.test_architecture import MAKEFILE
-from tests.test_end_to_end import served
 
 README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"```(\w*)\n(.*?)```", README, re.DOTALL)

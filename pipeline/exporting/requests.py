@@ -99,12 +99,9 @@ def prove_pictures(schema: Schema, pictures: Sequence[bytes], rows: Sequence[int
         raise GateRefused(*faults[:_MOST_LINES])
 
 
-def golden_cells(schema: Schema, requests: Sequence[Sequence[Any]], count: int) -> list[list[Any]]:
-    """Return up to `count` requests, and two that are made: one of unseen categories, one without what may be missing.
-
-    requests: cells of validation rows, messy ones first.
-    """
-    found = [list(cells) for cells in requests[:count]]
+def golden_cells(schema: Schema, requests: Sequence[Sequence[Any]]) -> list[list[Any]]:
+    """Return requests, and two that are made: one of unseen categories, one without what may be missing."""
+    found = [list(cells) for cells in requests]
     categories = any(feature.kind == "category" for feature in schema.features)
     nullable = any(feature.nullable for feature in schema.features)
     if found and categories:

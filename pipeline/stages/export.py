@@ -32,6 +32,7 @@ from serving.predictor import Predictor
 from serving.schema import Array, Schema
 
 _PRECISION = "fp32"
+_MOST_VALUES = 500_000  # in golden arrays: JSON of large images takes longer to read than the model to load
 _CONFIDENCE, _RESAMPLES = 0.95, 1000  # of the validation metrics in the bundle
 
 
@@ -95,10 +96,7 @@ def _write_bundle(
     train, _ = prepared.split("train")
     predictor = Predictor(payload, schema=schema, runtime=RUNTIME[section.bundle])
     scored = score(predictor.predict(inputs), targets, schema, confidence=_CONFIDENCE, resamples=_RESAMPLES, seed=config.seed)
-    if schema.plain:
-        requests = inputs[golden_rows(targets, section.golden_rows, classes=len(schema.classes))].tolist()
-    else:
-        requests = golden_cells(schema, prepared.requests, section.golden_rows)
+    requests = _requests(prepared, inputs, targets, section.golden_rows)
     _, pictures = pictures_of(prepared)
     replayed = golden(schema, requests, partial(answers, deployable), pictures=pictures, atol=section.atol, rtol=section.rtol)
     write_bundle(
@@ -123,6 +121,20 @@ def _write_bundle(
         metrics={"validation": {"rows": len(targets), "confidence": _CONFIDENCE, "metrics": as_json(scored)}},
         parity=msgspec.to_builtins(proofs[name]),
     )
+
+
+def _requests(prepared: Prepared, inputs: Array, targets: NDArray[Any], count: int) -> list[Any]:
+    """Return validation rows of every class as a client sends them: cells of a table, half of them the messiest, or arrays."""
+    schema = prepared.schema
+    classes = len(schema.classes)
+    if schema.features:
+        kept = prepared.requests
+        messy = range(min(count // 2, len(kept)))
+        others = golden_rows(targets[prepared.request_rows], count - len(messy), classes=classes).tolist()
+        return golden_cells(schema, [kept[row] for row in dict.fromkeys([*messy, *others])])
+    count = min(count, max(classes, 1, _MOST_VALUES // inputs[0].size))
+    found: list[Any] = inputs[golden_rows(targets, count, classes=classes)].tolist()
+    return found
 
 
 def golden_rows(targets: NDArray[Any], count: int, *, classes: int) -> NDArray[np.int64]:

@@ -60,19 +60,19 @@ def test_a_request_that_the_service_would_refuse_is_named() -> None:
         prove_cells(SCHEMA, cells, ROWS, STORED)
 
 
-def test_golden_requests_hold_the_messiest_cells_and_made_ones_of_unseen_and_of_missing_values() -> None:
-    found = golden_cells(SCHEMA, CELLS[1:], 1)
+def test_golden_requests_are_cells_and_made_ones_of_unseen_and_of_missing_values() -> None:
+    found = golden_cells(SCHEMA, CELLS[1:2])
     assert found[0] == CELLS[1]
     unseen, missing = Decoder(SCHEMA).decode(msgspec.json.encode({"inputs": found[1:]}))
     assert (unseen[2], missing[1]) == (0, 1)
     assert np.isnan(missing).tolist() == [True, False, True, False, False]
-    assert len(golden_cells(SCHEMA, CELLS, 2)) == 4
+    assert len(golden_cells(SCHEMA, CELLS[:2])) == 4
 
 
 def test_an_unseen_category_is_made_up_such_that_no_row_has_it() -> None:
     feature = Feature("x", 1, 1, "category", ("a x that no row had", "a x that no row had!"))
     schema = Schema(task="regression", kind="table", shape=(1,), target="y", minimum=0, maximum=1, features=(feature,))
-    assert golden_cells(schema, [["a"]], 1)[1] not in [[text] for text in feature.categories]
+    assert golden_cells(schema, [["a"]])[1] not in [[text] for text in feature.categories]
 
 
 def test_golden_answers_are_those_of_the_model_to_the_decoded_cells() -> None:
