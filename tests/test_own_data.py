@@ -188,8 +188,7 @@ def test_statistics_and_categories_come_from_train_rows_alone(tmp_path: Path) ->
             writer.writeheader()
             writer.writerows(rows)
         (folder / "c.yaml").write_text(
-            "data: {path: c.csv, target: churned}\n"
-            "prepare: {split: column, split_column: part, duplicates: anywhere, allow: [shift]}\n"
+            "data: {path: c.csv, target: churned}\nprepare: {split: column, split_column: part, duplicates: anywhere}\n"
         )
         command(folder, "prepare", "--config", "c.yaml")
         prepared = Prepared.open(next(path for path in (folder / "data" / "prepared").iterdir() if path.is_dir()))

@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from pipeline.config import Config, flatten, load
+from pipeline.config.annotations import members, tags
 from tests.conftest import ROOT, Project
 from tests.service import served
 from tests.test_architecture import MAKEFILE
@@ -48,7 +49,7 @@ def test_every_file_that_the_readme_links_to_exists() -> None:
 
 
 def test_every_configuration_that_the_readme_names_loads() -> None:
-    named = set(re.findall(r"configs/(\w+)\.yaml", README)) - {"mine"}
+    named = set(re.findall(r"configs/(\w+)\.yaml", README)) - {"mine", "cellar"}
     assert len(named) >= 6
     for name in named:
         load(ROOT / "configs" / f"{name}.yaml")
@@ -96,9 +97,20 @@ def test_the_example_of_an_own_model_trains_and_exports(project: Project) -> Non
     assert "same answers as the model" in out[-1]
 
 
-def test_every_key_that_the_page_on_training_names_exists() -> None:
-    keys = set(flatten(Config().model_dump(mode="json", by_alias=True)))
-    page = (ROOT / "docs" / "training.md").read_text()
-    named = {key.rstrip(".*") for key in re.findall(r"\b(?:train|monitor|augment|model)\.[a-z_.*]+", page)}
-    assert len(named) > 30
+@pytest.mark.parametrize(
+    ("page", "sections", "least"), [("training", "train|monitor|augment|model", 31), ("data", "prepare|data|train", 13)]
+)
+def test_every_key_that_a_page_names_exists(page: str, sections: str, least: int) -> None:
+    members_of_data = {name for kind in members(Config.model_fields["data"].annotation) for name in kind.model_fields}
+    keys = set(flatten(Config().model_dump(mode="json", by_alias=True))) | {f"data.{name}" for name in members_of_data}
+    text = (ROOT / "docs" / f"{page}.md").read_text()
+    named = {key.rstrip(".*") for key in re.findall(rf"(?<![\w/])(?:{sections})\.[a-z_.*]+", text)}
+    named -= {key for key in named if key.endswith((".jsonl", ".py"))}
+    assert len(named) >= least
     assert [key for key in named if not any(known == key or known.startswith(f"{key}.") for known in keys)] == []
+
+
+def test_the_page_on_data_lists_every_source() -> None:
+    text = (ROOT / "docs" / "data.md").read_text().partition("## Sources")[2].partition("## Columns")[0]
+    listed = {name for row in re.findall(r"^\| (`.*?) \|", text, re.MULTILINE) for name in re.findall(r"`(\w+)`", row)}
+    assert listed == set(tags(Config.model_fields["data"].annotation))

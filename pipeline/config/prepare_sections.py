@@ -8,18 +8,7 @@ from pipeline.config.section import LARGEST_SEED, Fraction, Positive, Section
 
 SplitBy = Literal["auto", "random", "stratified", "grouped", "time", "column", "files"]
 Normalization = Literal["standard", "minmax", "robust", "quantile", "none"]
-CheckName = Literal[
-    "few_rows",
-    "leak",
-    "identifier",
-    "conflicting_labels",
-    "shift",
-    "imbalance",
-    "mixed_types",
-    "broken_images",
-    "future_dates",
-    "precision",
-]
+CheckName = Literal["leak", "identifier", "mixed_types", "broken_images"]  # those that can FAIL, and be in order
 
 
 class PrepareConfig(Section):

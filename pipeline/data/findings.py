@@ -5,6 +5,8 @@ from typing import Literal
 
 import msgspec
 
+from pipeline.errors import DataError
+
 Verdict = Literal["PASS", "WARN", "FAIL"]
 _NAMED = 5  # rows that a line names
 
@@ -29,9 +31,17 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
         return f"data: {self.text}" + (f"; {self.advice}" if self.advice else "")
 
 
-def failures(findings: Iterable[Finding], allowed: Sequence[str]) -> list[Finding]:
-    """Return the findings that end `prepare`: every FAIL whose check is not in `prepare.allow`."""
-    return [finding for finding in findings if finding.verdict == "FAIL" and finding.check not in allowed]
+def judged(findings: Iterable[Finding], allowed: Sequence[str]) -> list[Finding]:
+    """Return the findings, a FAIL whose check is in `prepare.allow` as a WARN; raise DataError for each other FAIL."""
+    found = [
+        msgspec.structs.replace(finding, verdict="WARN", advice=f"accepted by prepare.allow=[{finding.check}]")
+        if finding.verdict == "FAIL" and finding.check in allowed
+        else finding
+        for finding in findings
+    ]
+    if failed := [finding.line for finding in found if finding.verdict == "FAIL"]:
+        raise DataError(*failed)
+    return found
 
 
 def some(numbers: Sequence[int], *, most: int = _NAMED) -> str:

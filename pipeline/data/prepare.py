@@ -23,7 +23,7 @@ from pipeline.data.checks.duplicates import duplicates
 from pipeline.data.checks.subject import Subject
 from pipeline.data.columns.inference import infer_columns
 from pipeline.data.columns.keys import Keys
-from pipeline.data.findings import Finding, failures
+from pipeline.data.findings import Finding, judged
 from pipeline.data.flow import Flow
 from pipeline.data.row_files import read_sample, write_array
 from pipeline.data.sources import open_source
@@ -75,7 +75,7 @@ def prepare(data: DataConfig, section: PrepareConfig, *, out: Path, tracker: Tra
     try:
         tracker.event("working_on", what="reading rows")
         flow = _open(data, section, scratch, tracker)
-        _refuse([*flow.about.findings], section)
+        told = judged(flow.about.findings, section.allow)
         tracker.event("working_on", what="looking for duplicates")
         keys = flow.keys(tracker.progress)
         split = _split(flow, keys, section, fold)
@@ -89,15 +89,14 @@ def prepare(data: DataConfig, section: PrepareConfig, *, out: Path, tracker: Tra
     tracker.event("working_on", what="checking rows")
     counts: dict[Split, int] = {name: int((split.assignment == index).sum()) for index, name in enumerate(SPLITS)}
     subject = _subject(schema, section, out, split.groups, counts, flow)
-    found = split.findings
+    told += split.findings
     if fold is None:
-        classes = _class_counts(schema, out)
-        found = [*found, *check_rows(subject, classes=classes, boundary_day=split.boundary_day)]
-        _refuse(found, section)
+        found = check_rows(subject, classes=_class_counts(schema, out), boundary_day=split.boundary_day)
+        told += judged(found, section.allow)
     return Summary(
         schema=schema,
         counts=counts,
-        findings=[*flow.about.findings, *found],
+        findings=told,
         subject=subject,
         ignored=flow.about.ignored,
         duplicates={"exact": split.grouping.exact, "near": split.grouping.near},
@@ -112,11 +111,6 @@ def _open(data: DataConfig, section: PrepareConfig, scratch: Path, tracker: Trac
     leave_out = {section.split_column: f"the split goes by it (prepare.split={section.split})"} if section.split_column else {}
     columns = infer_columns(opened.source, target=opened.target, task=opened.task, columns=opened.kinds, leave_out=leave_out)
     return TableFlow(opened.source, columns, section)
-
-
-def _refuse(findings: list[Finding], section: PrepareConfig) -> None:
-    if faults := failures(findings, section.allow):
-        raise DataError(*(fault.line for fault in faults))
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,9 @@ import numpy as np
 
 from pipeline.config.data_sections import DataConfig, PythonData, TableData
 from pipeline.config.prepare_sections import CheckName
-from pipeline.data.findings import Finding, failures
+from pipeline.data.findings import Finding, judged
 from pipeline.data.table import Arrays, Columns, Table
-from pipeline.errors import DataError, UserError
+from pipeline.errors import UserError
 from pipeline.init.facts import Fact, TargetFact, facts_of, target_fact
 from pipeline.init.naming import resolved, with_target, without_target
 from pipeline.init.section import ANY_TARGET, section_for
@@ -58,9 +58,8 @@ def look_at(path: Path, target: str | None) -> Look:
         source = opened.source
         look = _table(section, opened, source, target) if isinstance(source, Table) else _arrays(section, source)
         look = replace(look, written=written)
-    if faults := failures(look.findings, get_args(CheckName)):  # what `prepare.allow` may name is for the user to weigh
-        raise DataError(*(fault.line for fault in faults))
-    return look
+    # What `prepare.allow` may name is for the user to weigh.
+    return replace(look, findings=tuple(judged(look.findings, get_args(CheckName))))
 
 
 def _untold(_done: int, _total: int) -> None:

@@ -21,9 +21,10 @@ def write_predictions(
 ) -> None:
     """Write a line for each row: its number in the source, its target and the prediction, in full float32 precision.
 
-    rows: (rows,) counted from 0; files: of each row, where rows were picture files; answers: (rows, outputs); targets: (rows,) or (rows, outputs). Columns are `row`, `target`,
-    `prediction` and, for classes, `score`, the probability of the prediction. Several values and labels have columns of their
-    own each, such as `target height`; the `score` of a label is its probability, and the others say 1 where a row has it.
+    rows: (rows,) counted from 0; files: of each row, where rows were picture files; answers: (rows, outputs); targets: (rows,)
+    or (rows, outputs). Columns are `row`, `file`, `target`, `prediction` and, for classes, `score`, the probability of the
+    prediction. Several values and labels have columns of their own each, such as `target height`; the `score` of a label is its
+    probability, and the others say 1 where a row has it.
     """
     named = [("file", list(files))] if files else []
     columns = [("row", _texts(rows)), *named, *_columns(answers, targets, schema)]
