@@ -22,7 +22,9 @@ class EvaluateConfig(Section):
 
     split: Literal["test", "validation"] = Field("test", description="the rows that are read")
     confidence: Fraction = Field(0.95, description="level of the intervals")
-    resamples: Annotated[int, Field(ge=100)] = Field(1000, description="bootstrap resamples behind an interval")
+    resamples: Annotated[int, Field(ge=100)] = Field(
+        1000, description="bootstrap resamples behind an interval; fewer, at least 100, above 200,000 rows"
+    )
     test_reads: Positive = Field(1, description="reads of a test split that are in order; more are reported, never hidden")
 
 

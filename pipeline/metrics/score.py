@@ -19,6 +19,7 @@ from pipeline.metrics.tasks import (
 from serving.schema import Array, Schema
 
 _MOST_ROWS_SORTED = 20_000
+_MOST_DRAWN, _FEWEST_RESAMPLES = 200_000_000, 100  # rows over all resamples: intervals of a million rows are narrow anyway
 
 
 def score(
@@ -28,8 +29,8 @@ def score(
 
     answers: (rows, outputs) probabilities or values in the target's unit; targets: (rows,), or (rows, outputs) for labels and
     for several values, where the numbers are means over outputs and each has its `rmse.<name>`. Accuracy and exact_match have
-    Wilson intervals, the others bootstrap ones. AUROC, which sorts rows for each class and resample, is left out above 20,000
-    rows.
+    Wilson intervals, the others bootstrap ones, of fewer resamples above 200,000 rows. AUROC, which sorts rows for each class
+    and resample, is left out above 20,000 rows.
     """
     given, true = torch.from_numpy(answers), torch.from_numpy(targets)
 
@@ -37,6 +38,7 @@ def score(
         index = torch.from_numpy(rows)
         return _metrics(given[index], true[index], schema)
 
+    resamples = min(resamples, max(_FEWEST_RESAMPLES, _MOST_DRAWN // max(1, len(targets))))
     intervals = bootstrap(measure, len(targets), confidence=confidence, resamples=resamples, seed=seed)
     if schema.task == "classification":
         right = int((answers.argmax(1) == targets).sum())

@@ -8,6 +8,7 @@ from pipeline.data.checks.subject import Subject
 from pipeline.data.findings import Finding
 
 _TIMES = 3  # the largest class over the smallest, from which it is worth a line
+_LABEL_SHARE = 0.1  # of the rows that have a label, or lack it: few labels of several are on half of the rows
 _ADVICE = (
     "set train.loss.class_weights=balanced or train.sampling=balanced, and look at f1 or auroc rather than accuracy, "
     "also as train.early_stopping.monitor"
@@ -40,7 +41,7 @@ def _of_labels(subject: Subject, train: NDArray[np.int64]) -> Finding:
     schema = subject.schema
     shares = train / max(subject.counts["train"], 1)
     rarer = np.minimum(shares, 1 - shares)  # of rows with and rows without
-    unlike = np.flatnonzero(rarer * (_TIMES + 1) <= 1)
+    unlike = np.flatnonzero(rarer < _LABEL_SHARE)
     if not unlike.size:
         text = (
             f"each of {len(schema.classes)} labels is on {rarer.min():.1%} of the train rows or more, and is missing on as many"
