@@ -34,8 +34,19 @@ def command(folder: Path, *words: str) -> str:
 
 
 def evaluated(folder: Path) -> list[dict[str, str]]:
-    with (folder / "runs" / "latest" / "evaluate" / "predictions.csv").open(newline="") as file:
+    return read_csv(folder / "runs" / "latest" / "evaluate" / "predictions.csv")
+
+
+def read_csv(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
+
+
+def write_csv(path: Path, rows: list[dict[str, str]]) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, rows[0].keys())
+        writer.writeheader()
+        writer.writerows(rows)
 
 
 def record(row: dict[str, str], features: list[dict[str, Any]]) -> dict[str, Any]:
@@ -68,8 +79,7 @@ def messy(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_messy_csv_becomes_a_service_that_answers_what_the_evaluation_said_for_every_test_row(messy: Path) -> None:
-    with (messy / "customers.csv").open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
+    rows = read_csv(messy / "customers.csv")
     with served(Path("configs/customers.yaml"), messy) as (url, process):
         features = get(f"{url}/info")["schema"]["features"]
         assert {feature["name"]: feature["kind"] for feature in features} == {
@@ -110,16 +120,12 @@ def test_the_unseen_category_and_the_missing_value_of_test_rows_are_scored_as_th
     """The rarest city is put into test rows alone, so that evaluation itself meets a category that no train row has."""
     folder = messy / "unseen"
     folder.mkdir()
-    with (messy / "customers.csv").open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
+    rows = read_csv(messy / "customers.csv")
     for number, row in enumerate(rows):
         row["part"] = "test" if number % 5 == 0 else "validation" if number % 5 == 1 else "train"
         if row["part"] == "test" and number % 2 == 0:
             row["city"], row["age"] = "Neuchâtel", ""
-    with (folder / "customers.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, rows[0].keys())
-        writer.writeheader()
-        writer.writerows(rows)
+    write_csv(folder / "customers.csv", rows)
     (folder / "c.yaml").write_text(
         "data: {path: customers.csv, target: churned}\nprepare: {split: column, split_column: part}\ntrain: {epochs: 5}\n"
     )
@@ -171,8 +177,7 @@ def test_statistics_and_categories_come_from_train_rows_alone(tmp_path: Path) ->
         folder = tmp_path / str(change)
         folder.mkdir()
         write_messy(folder / "c.csv", 600)
-        with (folder / "c.csv").open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
+        rows = read_csv(folder / "c.csv")
         for number, row in enumerate(rows):
             row["part"] = ("train", "train", "validation", "test")[number % 4]
             if change and row["part"] != "train":
@@ -183,10 +188,7 @@ def test_statistics_and_categories_come_from_train_rows_alone(tmp_path: Path) ->
                     "joined": "1999-01-01",
                     "visits": "-5",
                 }
-        with (folder / "c.csv").open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, rows[0].keys())
-            writer.writeheader()
-            writer.writerows(rows)
+        write_csv(folder / "c.csv", rows)
         (folder / "c.yaml").write_text(
             "data: {path: c.csv, target: churned}\nprepare: {split: column, split_column: part, duplicates: anywhere}\n"
         )
