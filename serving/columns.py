@@ -19,6 +19,7 @@ from serving.schema import Array, ColumnKind, Feature, Schema
 
 UNSEEN = 0  # the code of a category that no train row had
 TOO_LARGE = "the number does not fit into 32-bit floating point"
+_PLAIN = {"false": 0.0, "true": 1.0}
 _EPOCH = datetime(1970, 1, 1)  # times are compared as they are written
 _LONGEST = 60  # characters of a cell that a message repeats
 
@@ -148,13 +149,16 @@ def _number(_: Feature) -> Convert:
 
 def _boolean(feature: Feature) -> Convert:
     off, on = feature.categories or ("false", "true")
-    meanings = {"false": 0.0, "true": 1.0, fold(off): 0.0, fold(on): 1.0}
-    words = "" if (off, on) == ("false", "true") else f", {_shown(off)} or {_shown(on)}"
+    meanings = {fold(off): 0.0, fold(on): 1.0}
+    wanted = "true or false" if meanings == _PLAIN else f"{_shown(off)} or {_shown(on)}"
+    if not meanings.keys() & _PLAIN.keys():  # JSON's own words, unless one of them is a word of the column, as in true, unknown
+        meanings |= _PLAIN
+        wanted = f"true or false, {wanted}"
 
     def convert(cell: Any) -> tuple[float, ...]:
         meaning = meanings.get(fold(text_of(cell)))
         if meaning is None:
-            raise ValueError(f"expected true or false{words}, got {_shown(cell)}")
+            raise ValueError(f"expected {wanted}, got {_shown(cell)}")
         return (meaning,)
 
     return convert

@@ -17,14 +17,15 @@ class Embedded(nn.Module):
     def __init__(self, net: nn.Module, tables: Sequence[tuple[int, int]]) -> None:
         """net: takes the dense values and then the vectors, (batch, dense + sum of widths). tables: (rows, width) of each code.
 
-        Row 0, of categories that no train row had, starts at zero: what was never learned says nothing.
+        The first row, of unseen categories, and the last one, of missing ones, start at zero: what no train row had says
+        nothing.
         """
         super().__init__()
         self.net = net
         made = [nn.Embedding(rows, width) for rows, width in tables]
         with torch.no_grad():
             for table in made:
-                table.weight[0] = 0.0
+                table.weight[[0, -1]] = 0.0
         self.tables = nn.ModuleList(made)
         self.register_buffer("last", torch.tensor([float(rows - 1) for rows, _ in tables]), persistent=False)
 

@@ -23,6 +23,7 @@ _SUFFIXES = {part: (part,) for part in ("elapsed", "year", "day")} | {
     part: (f"{part} (sin)", f"{part} (cos)") for part in ("month", "weekday", "hour")
 }
 _AT_ONCE = 2**18  # numbers, 1 MiB, which stay in the processor's cache
+_SPACED = np.finfo(np.float32).max / 2  # the step above the very largest number is no number
 _SMALLEST_STEP = 2.0**-120  # half of it is no denormal, which a device may take for 0
 
 
@@ -180,7 +181,7 @@ def _segments(knots: np.ndarray[Any, np.dtype[np.float32]]) -> tuple[Tensor, Ten
     Halved, no difference of two float32 numbers overflows. Equal neighbors are a step, with the knot in its middle: equal
     values get the middle of their ranks. Its length is one or two of the smallest differences that float32 has there.
     """
-    step = np.maximum(np.spacing(np.abs(knots[:, :-1])), np.float32(_SMALLEST_STEP))
+    step = np.maximum(np.spacing(np.minimum(np.abs(knots[:, :-1]), _SPACED)), np.float32(_SMALLEST_STEP))
     start, length = knots[:, :-1] / 2, knots[:, 1:] / 2 - knots[:, :-1] / 2
     level = length < _SMALLEST_STEP
     return torch.from_numpy(np.where(level, start - step / 2, start)), torch.from_numpy(np.where(level, step, length))

@@ -127,3 +127,10 @@ def test_every_text_of_a_category_is_found_again(cell: Any) -> None:
     text = text_of(cell)
     assert text_of(text) == text
     assert_same(encoded(Feature("any", 1, 1, "category", (text,)), cell), [[1]])
+
+
+def test_a_word_of_json_that_a_column_uses_for_something_else_means_what_the_column_says() -> None:
+    known = Feature("known", 0, 1, "boolean", ("true", "unknown"))
+    np.testing.assert_array_equal(encode(known, [True, "true", "unknown", "TRUE"]), [[0], [0], [1], [0]])
+    with pytest.raises(Unfit, match='expected "true" or "unknown", got false'):
+        encode(known, [False])
