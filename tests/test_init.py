@@ -110,6 +110,15 @@ def test_every_file_name_gives_a_name_that_a_config_may_have(text: str) -> None:
     assert Config(name=name_for(Path(text)))
 
 
+def test_a_format_of_dates_that_is_not_iso_is_written_down(run: Run) -> None:
+    american = pl.col("sold").str.to_date().dt.strftime("%m/%d/%Y")
+    houses().with_columns(american).write_csv("h.csv")
+    config, _, text = run("h.csv", "price")
+    assert isinstance(config.data, TableData)
+    assert config.data.columns["sold"] == "date %m/%d/%Y"
+    assert "# split_column: sold" in text
+
+
 def test_a_csv_becomes_a_config_with_every_column_and_hints(run: Run) -> None:
     houses().write_csv("my houses.csv", separator=";")
     config, said, text = run("my houses.csv", "price")

@@ -8,6 +8,7 @@ from pipeline.config.section import Positive, Section, check_json, listed
 
 Builtin = Literal["digits", "breast_cancer", "wine", "iris", "diabetes", "california_housing"]
 Kind = Literal["number", "boolean", "category", "date", "ignore"]
+ColumnKind = Kind | Annotated[str, Field(pattern=r"^date .*%")]  # the latter: a date, and how strptime reads it
 DataTask = Literal["auto", "classification", "multilabel", "regression"]
 Names = str | Annotated[tuple[str, ...], Field(strict=False, min_length=1)]
 MISSING_WORDS = ("", "NA", "N/A", "n/a", "NaN", "nan", "null", "NULL", "None", "?")
@@ -25,8 +26,9 @@ class _Columns(Section):
     source: str
     target: Names = Field(description="column to predict; a list: several numbers, or several yes/no labels")
     task: DataTask = Field("auto", description="what the target is; auto: read from its values")
-    columns: dict[str, Kind] = Field(
-        default_factory=dict, description="kind of a column, where it should not be read from its values; ignore leaves it out"
+    columns: dict[str, ColumnKind] = Field(
+        default_factory=dict,
+        description="kind of a column, where it should not be read from its values, also date %d/%m/%Y; ignore leaves it out",
     )
 
 
@@ -96,7 +98,9 @@ class PythonData(Section):
     args: dict[str, Any] = Field(default_factory=dict, description="arguments of the function")
     target: Names = Field("target", description="column to predict; of arrays: what the target is called")
     task: DataTask = Field("auto", description="what the target is; auto: read from its values")
-    columns: dict[str, Kind] = Field(default_factory=dict, description="kind of a column; ignore leaves it out")
+    columns: dict[str, ColumnKind] = Field(
+        default_factory=dict, description="kind of a column, also date %d/%m/%Y; ignore leaves it out"
+    )
 
     @field_validator("args")
     @classmethod

@@ -66,8 +66,18 @@ def _place(kind: type[BaseModel], loc: tuple[Any, ...]) -> _Place:
             field = _keys(section).get(str(part))
             annotation = field.annotation if field else Any
         else:
-            annotation = get_args(kinds[0])[0] if get_origin(kinds[0]) is tuple else Any
+            annotation = _item(kinds[0])
     return _Place(path, path if key is None else key, annotation, section)
+
+
+def _item(annotation: Any) -> Any:
+    """Return the type of the items of a list, or of the values of a mapping."""
+    match get_origin(annotation):
+        case origin if origin is tuple:
+            return get_args(annotation)[0]
+        case origin if origin is dict:
+            return get_args(annotation)[1]
+    return Any
 
 
 def _keys(section: type[BaseModel]) -> dict[str, Any]:
@@ -131,7 +141,10 @@ def _wanted(detail: Detail) -> str:
             least = detail["ctx"]["min_length"]
             return f"must have at least {least} item{'s' * (least > 1)}"
         case "string_pattern_mismatch":
-            return "must be 1 to 40 letters, digits, '_' or '-'"
+            dated = detail["ctx"]["pattern"].startswith("^date")
+            return (
+                "must be date and a format, as in 'date %d/%m/%Y'" if dated else "must be 1 to 40 letters, digits, '_' or '-'"
+            )
     message = str(detail["msg"]).replace("Input should be ", "must be ")
     return message[:1].lower() + message[1:]
 

@@ -41,6 +41,7 @@ from serving.schema import Schema
 
 _SAMPLE = 100_000  # rows of each split that checks and the report look at
 _DAY_S = 86_400
+_NORMAL_IQR = 1.349  # distance of the quartiles of a normal distribution, in standard deviations
 _PICTURE_TOLERANCE = 2 / 255  # of a thumbnail's gray: more than another compression of the same picture changes
 
 
@@ -160,15 +161,29 @@ def _split(flow: Flow, keys: Keys, section: PrepareConfig, fold: Fold | None) ->
 
 def _grouping(flow: Flow, keys: Keys, section: PrepareConfig) -> Grouping:
     """Return which of the rows with a target have the same, or nearly the same, inputs."""
-    exact = exact_groups(keys.hashes[keys.usable])
+    exact = exact_groups(keys.hashes if keys.usable.all() else keys.hashes[keys.usable])
     if keys.numbers is None or keys.rest is None:
         return Grouping(exact, len(exact) - int(exact.max(initial=-1)) - 1)
-    numbers = keys.numbers[keys.usable]
+    numbers, rest = keys.numbers[keys.usable], keys.rest[keys.usable]
     if isinstance(flow, ArrayFlow):
-        return near_groups(numbers, keys.rest[keys.usable], exact, tolerance=_PICTURE_TOLERANCE)
-    spread = np.nanstd(numbers, axis=0, dtype=np.float64) if numbers.size else np.ones(numbers.shape[1])
-    scaled = (numbers / np.where(spread > 0, spread, 1)).astype(np.float32)
-    return near_groups(scaled, keys.rest[keys.usable], exact, tolerance=section.near_duplicates)
+        return near_groups(numbers, rest, exact, tolerance=_PICTURE_TOLERANCE)
+    return near_groups(_in_spreads(numbers), rest, exact, tolerance=section.near_duplicates)
+
+
+def _in_spreads(numbers: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return each column in units of its spread: (rows, columns), NaN where there is no finite number.
+
+    The spread is the standard deviation, or what the quartiles of a normal distribution say it is, where that is smaller: one
+    999999999 among ages must not make all ages nearly the same.
+    """
+    scaled = np.where(np.isfinite(numbers), numbers, np.nan).astype(np.float64)
+    for index in range(scaled.shape[1]):
+        values = scaled[~np.isnan(scaled[:, index]), index]
+        if values.size:
+            low, high = np.quantile(values, (0.25, 0.75))
+            spreads = [spread for spread in (values.std(), (high - low) / _NORMAL_IQR) if spread > 0]
+            scaled[:, index] /= min(spreads, default=1.0)
+    return scaled.astype(np.float32)
 
 
 def _write_rest(keys: Keys, assignment: NDArray[np.int8], schema: Schema, section: PrepareConfig, out: Path) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 normalized = (raw - shift) / scale; pipeline.models.tabular has the rest: what is missing, categories, dates.
 """
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,8 +12,10 @@ from numpy.typing import NDArray
 
 from pipeline.config.prepare_sections import Normalization
 
-_CONSTANT = 1e-12  # a spread below this, relative to the values, is a constant column
+_CONSTANT = 1e-12  # a spread below this, relative to the largest value, is a constant column
 KNOTS = 33  # of the quantile normalization
+_BLOCK_VALUES = 131_072  # of float64 that are looked at together: 1 MB, which a core's cache holds
+_FEWEST_ROWS = 64
 
 
 @dataclass
@@ -37,20 +40,20 @@ class Moments:
 
     def add(self, rows: NDArray[np.floating[Any]]) -> None:
         """Take in (rows, *shape), more of them."""
-        self.rows += len(rows)
-        if not len(rows):
-            return
-        there = ~np.isnan(rows)
-        wide = np.where(there, rows, 0).astype(np.float64)  # float32 sums lose digits over many rows
-        count = there.sum(axis=0).astype(np.float64)
-        mean = wide.sum(axis=0) / np.maximum(count, 1)
-        squares = (np.where(there, wide - mean, 0) ** 2).sum(axis=0)
-        total, delta = np.maximum(self.count + count, 1), mean - self.mean
-        self.squares += squares + delta**2 * self.count * count / total
-        self.mean = self.mean + np.where(count > 0, delta * count / total, 0)
-        self.count += count
-        self.minimum = np.fmin(self.minimum, np.where(there, rows, np.inf).min(axis=0))
-        self.maximum = np.fmax(self.maximum, np.where(there, rows, -np.inf).max(axis=0))
+        flat = rows.reshape(len(rows), math.prod(self.shape))
+        step = max(_FEWEST_ROWS, _BLOCK_VALUES // max(1, flat.shape[1]))
+        for start in range(0, len(flat), step):
+            self.merge(_of_block(flat[start : start + step], self.shape))
+
+    def merge(self, other: "Moments") -> None:
+        """Take in what was gathered from other rows."""
+        total, delta = np.maximum(self.count + other.count, 1), other.mean - self.mean
+        self.squares += other.squares + delta**2 * self.count * other.count / total
+        self.mean = self.mean + np.where(other.count > 0, delta * other.count / total, 0)
+        self.count += other.count
+        self.minimum = np.minimum(self.minimum, other.minimum)
+        self.maximum = np.maximum(self.maximum, other.maximum)
+        self.rows += other.rows
 
     @property
     def std(self) -> NDArray[np.float64]:
@@ -61,6 +64,27 @@ class Moments:
     def missing(self) -> NDArray[np.float64]:
         """Number of rows that lack a value."""
         return self.rows - self.count
+
+
+def _of_block(rows: NDArray[np.floating[Any]], shape: tuple[int, ...]) -> Moments:
+    """Return the moments of (rows, columns) that are few enough to stay in a core's cache; shape: of one row."""
+    wide = np.array(rows.T, dtype=np.float64, order="C")  # (columns, rows); float32 sums lose digits over many rows
+    count, total = np.full(len(wide), float(len(rows))), wide.sum(axis=1)
+    low, high = np.fmin.reduce(wide, axis=1), np.fmax.reduce(wide, axis=1)
+    lacking = np.flatnonzero(np.isnan(total))
+    there = ~np.isnan(wide[lacking])
+    count[lacking], total[lacking] = there.sum(axis=1), wide[lacking].sum(axis=1, where=there)
+    mean = total / np.maximum(count, 1)
+    wide[lacking] = np.where(there, wide[lacking], mean[lacking, np.newaxis])  # what is missing is no distance away
+    wide -= mean[:, np.newaxis]
+    block = Moments(shape)
+    block.rows = len(rows)
+    block.count, block.mean = count.reshape(shape), mean.reshape(shape)
+    block.squares = np.einsum("ij,ij->i", wide, wide).reshape(shape)
+    block.minimum, block.maximum = (
+        np.where(count > 0, ends, none).reshape(shape) for ends, none in ((low, np.inf), (high, -np.inf))
+    )
+    return block
 
 
 def affine(method: Normalization, moments: Moments, quartiles: NDArray[np.float64] | None) -> tuple[Any, Any]:
@@ -80,7 +104,9 @@ def affine(method: Normalization, moments: Moments, quartiles: NDArray[np.float6
         case _:
             shift, scale = moments.mean, moments.std
     shift, scale = (np.where(moments.count > 0, numbers, default) for numbers, default in ((shift, 0.0), (scale, 1.0)))
-    return shift, np.where(np.abs(scale) <= _CONSTANT * np.maximum(np.abs(shift), 1), 1.0, scale)
+    largest = np.maximum(np.abs(moments.minimum), np.abs(moments.maximum))  # infinite where no row has a value
+    constant = (moments.count == 0) | (scale <= _CONSTANT * np.where(moments.count > 0, largest, 0.0))
+    return shift, np.where(constant, 1.0, scale)
 
 
 def fit_array(method: Normalization, moments: Moments, *, per_channel: bool) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """A table that is read in passes, so that it need not fit into memory, and what its columns are."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,7 @@ from serving.schema import ColumnKind, Feature, Task
 if TYPE_CHECKING:
     import polars as pl
 
-CHUNK_ROWS = 200_000  # in memory at a time
+CHUNK_ROWS = 100_000  # in memory at a time
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,7 @@ class Table:
     frame: a scan that gives the same rows in the same order each time; cells are Float64, Int64, Boolean, Date, Datetime or
     String, missing ones null (never NaN). origin: what messages call it. place: number of a row -> where a person finds it,
     such as "line 8". given: (rows,) the split of each row as an index into SPLITS, where each split is a file of its own.
+    answers: "question column" -> what the source knows already of what `columns.facts` asks.
     """
 
     frame: "pl.LazyFrame"
@@ -32,10 +33,21 @@ class Table:
     place: Callable[[int], str] = lambda row: f"row {row}"
     given: NDArray[np.int8] | None = None
     findings: tuple[Finding, ...] = ()
+    answers: Mapping[str, Any] = field(default_factory=dict)
 
-    def chunks(self, columns: list[str]) -> Iterator["pl.DataFrame"]:
-        """Yield these columns of all rows, in order, some rows at a time."""
-        yield from self.frame.select(columns).collect_batches(chunk_size=CHUNK_ROWS, maintain_order=True, engine="streaming")
+    def chunks(self, columns: list[str]) -> Iterator[tuple[int, "pl.DataFrame"]]:
+        """Yield (number of the first row, these columns) of CHUNK_ROWS rows at a time, in order; the last may be fewer.
+
+        Where a chunk begins is the same each time and on each machine, and so are sums that are taken chunk by chunk.
+        """
+        rest, start = self.frame.select(columns).collect_schema().to_frame(), 0
+        for batch in self.frame.select(columns).collect_batches(chunk_size=CHUNK_ROWS, maintain_order=True, engine="streaming"):
+            rest = rest.vstack(batch) if len(rest) else batch
+            while len(rest) >= CHUNK_ROWS:
+                yield start, rest.head(CHUNK_ROWS)
+                rest, start = rest.slice(CHUNK_ROWS), start + CHUNK_ROWS
+        if len(rest):
+            yield start, rest
 
 
 @dataclass(frozen=True)

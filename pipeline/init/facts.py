@@ -80,7 +80,7 @@ def target_fact(table: Table, names: tuple[str, ...], *, numbers: bool) -> Targe
         return TargetFact(rows, skew=skew, least=least)
     if len(names) > 1:
         return TargetFact(rows)
-    counts = frame[names[0]].drop_nulls().value_counts()["count"].to_list()
+    counts = frame[names[0]].drop_nulls().alias("cell").value_counts()["count"].to_list()
     return TargetFact(rows, rarest=min(counts) / max(counts) if counts else None)
 
 

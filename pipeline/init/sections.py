@@ -40,8 +40,9 @@ def _columns(look: Look) -> list[Entry]:
     """Return the mapping of columns to kinds, where the source is a table whose section has one."""
     if look.columns is None or not hasattr(look.section, "columns"):
         return []
-    entries = tuple(Entry(name, kind, words) for name, (kind, words) in kinds_of(look).items())
-    return [Entry("columns", entries, "number | boolean | category | date; ignore leaves a column out")]
+    dated = {found.name: f"date {found.date_format}" for found in look.columns.features if found.date_format is not None}
+    entries = tuple(Entry(name, dated.get(name, kind), words) for name, (kind, words) in kinds_of(look).items())
+    return [Entry("columns", entries, "number | boolean | category | date | date %d/%m/%Y; ignore leaves a column out")]
 
 
 def _target_words(look: Look) -> str:

@@ -45,12 +45,13 @@ def run(config: Config, prepared: Prepared, model: Model, *, out: Path, tracker:
     expected = answers(deployable, inputs)
 
     proofs: dict[str, Parity] = {}
+    atol = _atol(config, prepared)
     for form in section.formats:
         name = file_name(model, form)
         tracker.event("working_on", what=f"{form}: writing and proving on {len(inputs)} validation rows")
         payload = export(deployable, torch.from_numpy(inputs[:2]), form)
         write_atomic(out / name, payload)
-        proofs[name] = _prove(config, payload, form, schema, inputs, expected)
+        proofs[name] = _prove(config, payload, form, schema, inputs, expected, atol)
         tracker.metrics({f"export/{form}/max_abs_diff": proofs[name].max_abs_diff, f"export/{form}/bytes": len(payload)})
     write_atomic(out / Exported.PARITY, msgspec.json.format(msgspec.json.encode(proofs), indent=2))
     refusals = [refusal(name, proof) for name, proof in proofs.items() if not proof.passed]
@@ -64,7 +65,7 @@ def run(config: Config, prepared: Prepared, model: Model, *, out: Path, tracker:
     return Outcome(summary, metrics={"export/max_abs_diff": largest})
 
 
-def _prove(config: Config, payload: bytes, form: Format, schema: Schema, inputs: Array, expected: Array) -> Parity:
+def _prove(config: Config, payload: bytes, form: Format, schema: Schema, inputs: Array, expected: Array, atol: float) -> Parity:
     section = config.export
     try:
         predictor = Predictor(payload, schema=schema, runtime=RUNTIME[form])
@@ -74,11 +75,20 @@ def _prove(config: Config, payload: bytes, form: Format, schema: Schema, inputs:
             expected,
             task=schema.task,
             batch_sizes=section.batch_sizes,
-            atol=section.atol,
+            atol=atol,
             rtol=section.rtol,
         )
     except Exception as error:  # a runtime raises what it likes on a file that it cannot run
         raise GateRefused(f"export: {form}: the file fails on validation rows: {first_line(error)}") from error
+
+
+def _atol(config: Config, prepared: Prepared) -> float:
+    """Return export.atol, as a share of the spread of a target that spreads over less than 1: 1e-4 proves nothing of 1e-14."""
+    atol: float = config.export.atol
+    if prepared.schema.task != "regression":
+        return atol
+    spread = float(prepared.split("train")[1].astype(np.float64).std(axis=0).min())
+    return atol * min(1.0, spread) if spread else atol
 
 
 def file_name(model: Model, form: Format) -> str:
@@ -98,7 +108,9 @@ def _write_bundle(
     scored = score(predictor.predict(inputs), targets, schema, confidence=_CONFIDENCE, resamples=_RESAMPLES, seed=config.seed)
     requests = _requests(prepared, inputs, targets, section.golden_rows)
     _, pictures = pictures_of(prepared)
-    replayed = golden(schema, requests, partial(answers, deployable), pictures=pictures, atol=section.atol, rtol=section.rtol)
+    replayed = golden(
+        schema, requests, partial(answers, deployable), pictures=pictures, atol=_atol(config, prepared), rtol=section.rtol
+    )
     write_bundle(
         out / "bundle",
         {

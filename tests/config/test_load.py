@@ -36,6 +36,18 @@ def test_the_name_is_the_files_unless_it_is_written(tmp_path: Path) -> None:
     assert load(file, ["name=other"]).name == "other"
 
 
+@pytest.mark.parametrize("source", ["table, path: a.csv", "openml, dataset: 31", "python, file: a.py"])
+def test_a_column_may_be_a_date_of_a_format_and_a_word_that_is_no_kind_is_named(source: str) -> None:
+    section = f"data={{source: {source}, target: y}}"
+    assert load(None, [section, "data.columns.x=date %m/%d/%Y"]).data.columns == {"x": "date %m/%d/%Y"}  # type: ignore[union-attr]
+    assert faults(None, section, "data.columns={x: dat, z: date}") == [
+        (
+            "command line: data.columns.x: must be date and a format, as in 'date %d/%m/%Y', or one of number, boolean, "
+            "category, date, ignore (value 'dat'); did you mean 'date'?"
+        )
+    ]
+
+
 def test_all_faults_come_at_once_each_with_its_place_value_and_suggestion(tmp_path: Path) -> None:
     file = write(tmp_path, "seed: 1\ntrain:\n  lr: -1\n  epoch: 5\nevaluat: {}\n")
     assert set(faults(file, "train.batch_size=0")) == {

@@ -162,3 +162,10 @@ def test_thumbnails_join_a_picture_with_its_recompressed_copy_and_not_with_anoth
 
 def test_a_picture_of_one_value_has_a_thumbnail_too() -> None:
     assert np.isfinite(thumbnails(np.full((1, 9, 9), 3.0), low=3.0, high=3.0)).all()
+
+
+@given(st.lists(st.integers(0, 9), min_size=1, max_size=60))
+def test_groups_are_numbered_by_first_appearance_whatever_the_hashes_are(rows: list[int]) -> None:
+    hashes = np.random.default_rng(len(rows)).integers(0, 2**63, 10).astype(np.uint64)
+    expected = [list(dict.fromkeys(rows)).index(row) for row in rows]
+    assert exact_groups(hashes[rows]).tolist() == expected

@@ -47,10 +47,8 @@ def test_categories_are_learned_from_train_rows_alone_and_rare_ones_are_left_out
 
 def test_rows_are_encoded_as_the_schema_promises() -> None:
     encoder = Encoder.of(table_of(FRAME), COLUMNS, {"city": ("Bern", "Zürich")})
-    ((start, rows, cells),) = encoder.chunks()
+    rows = encoder.encode(0, FRAME)
     nan = np.nan
-    assert start == 0
-    assert cells.columns == ["age", "city", "member", "joined"]
     np.testing.assert_array_equal(
         rows,
         np.array(
@@ -80,10 +78,10 @@ CELLS = {
 def test_a_stored_row_is_what_the_service_makes_of_the_same_cells_sent_as_json(records: list[dict[str, object]]) -> None:
     frame = pl.DataFrame(records, schema={"age": pl.Int64, "city": pl.String, "member": pl.String, "joined": pl.String})
     encoder = Encoder.of(table_of(frame), COLUMNS, {"city": ("Bern", "Zürich")})
-    ((_, rows, cells),) = encoder.chunks()
+    rows = encoder.encode(0, frame)
     at = 0
     for feature in encoder.features:
-        sent = json.loads(json.dumps([as_request(cell) for cell in cells[feature.name].to_list()]))
+        sent = json.loads(json.dumps([as_request(cell) for cell in frame[feature.name].to_list()]))
         np.testing.assert_array_equal(encode(feature, sent), rows[:, at : at + feature.width])
         at += feature.width
 
@@ -93,7 +91,7 @@ def test_native_booleans_and_dates_are_encoded_like_their_texts() -> None:
         pl.col("joined").str.to_date()
     )
     encoder = Encoder.of(table_of(frame), (Column("member", "boolean", ("false", "true")), Column("joined", "date")), {})
-    ((_, rows, _),) = encoder.chunks()
+    rows = encoder.encode(0, frame)
     np.testing.assert_array_equal(rows, np.array([[1, 19782, 0], [0, 10957, 0]], dtype=np.float32))
 
 
@@ -113,7 +111,22 @@ def test_native_booleans_and_dates_are_encoded_like_their_texts() -> None:
     ],
 )
 def test_a_cell_that_its_column_cannot_hold_is_named_with_its_place(column: Column, cells: list[object], message: str) -> None:
-    encoder = Encoder.of(table_of(pl.DataFrame({column.name: cells})), (column,), {})
+    frame = pl.DataFrame({column.name: cells})
     with pytest.raises(DataError) as caught:
-        list(encoder.chunks())
+        Encoder.of(table_of(frame), (column,), {}).encode(0, frame)
     assert caught.value.lines == (message,)
+
+
+def test_an_encoder_that_forgets_encodes_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.data.columns.encode._REMEMBERED", 1)
+    encoder = Encoder.of(table_of(FRAME), COLUMNS, {"city": ("Bern", "Zürich")})
+    whole = Encoder.of(table_of(FRAME), COLUMNS, {"city": ("Bern", "Zürich")}).encode(0, FRAME)
+    for start in (0, 2, 4, 1, 3):
+        np.testing.assert_array_equal(encoder.encode(start, FRAME.slice(start, 2)), whole[start : start + 2])
+
+
+def test_of_several_cells_that_do_not_fit_the_first_is_named() -> None:
+    frame = pl.DataFrame({"member": ["yes", "no", "maybe", "perhaps", "maybe", "never"]})
+    with pytest.raises(DataError) as caught:
+        Encoder.of(table_of(frame), (Column("member", "boolean", ("no", "yes")),), {}).encode(10, frame)
+    assert caught.value.lines[0].startswith("data: line 14: ")

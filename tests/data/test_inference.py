@@ -1,6 +1,7 @@
 import random
 import uuid
 from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from pipeline.config.data_sections import DataTask, Kind, Names, TableData
+from pipeline.config.data_sections import ColumnKind, DataTask, Kind, Names, TableData
 from pipeline.data.columns import facts as column_facts
 from pipeline.data.columns import kinds as column_kinds
 from pipeline.data.columns.inference import encode_target, has_target, infer_columns
@@ -23,7 +24,7 @@ ROWS = 100
 
 
 def infer(
-    data: Mapping[str, Any], *, target: Names = "y", task: DataTask = "auto", columns: Mapping[str, Kind] | None = None
+    data: Mapping[str, Any], *, target: Names = "y", task: DataTask = "auto", columns: Mapping[str, ColumnKind] | None = None
 ) -> Columns:
     rows = len(next(iter(data.values())))
     whole = dict(data) if "y" in data else {**data, "y": [row % 2 for row in range(rows)]}
@@ -103,8 +104,38 @@ def test_dates_that_may_be_read_two_ways_are_said_to_be() -> None:
     (finding,) = found.findings
     assert finding.line == (
         "data: column 'a' has dates that may be %d/%m/%Y or %m/%d/%Y; %d/%m/%Y is taken; "
-        "write the dates as 2026-11-30 to be sure"
+        'set data.columns.a="date %m/%d/%Y" if that is meant, else "date %d/%m/%Y"'
     )
+
+
+@pytest.mark.parametrize("date_format", ["%m/%d/%Y", "%d/%m/%Y", "%m/%d/%Y %I:%M %p"])  # the last is none that is looked for
+def test_a_declared_format_of_dates_is_taken_without_a_doubt(date_format: str) -> None:
+    days = [datetime(2026, 2, 1, 10), datetime(2026, 4, 3, 23)]
+    cells = [day.strftime(date_format) for day in days]
+    found = infer({"a": repeat(*cells)}, columns={"a": f"date {date_format}"})
+    column = kind_of(found, "a")
+    assert (column.kind, column.date_format, found.findings) == ("date", date_format, ())
+    encoded = encode(column.feature(minimum=0, maximum=1), cells)
+    assert encoded[:, 0].tolist() == [(day - datetime(1970, 1, 1)).days for day in days]
+
+
+@pytest.mark.parametrize("date_format", ["%m/%d/%Y", "%m-%d-%Y %I %p"])
+def test_the_first_cell_that_does_not_fit_a_declared_format_is_named(date_format: str) -> None:
+    fitting = datetime(2026, 11, 30).strftime(date_format)
+    with pytest.raises(DataError) as caught:
+        infer({"a": [fitting] * 9 + ["30.11.2026"] * (ROWS - 9)}, columns={"a": f"date {date_format}"})
+    assert caught.value.lines == (
+        (
+            f"data: row 9: column 'a' is '30.11.2026', and data.columns.a is date {date_format}; repair it, add the word to "
+            "data.missing, or declare another kind"
+        ),
+    )
+
+
+@pytest.mark.parametrize("date_format", ["%Q/%d/%m/%Y", "%m/%Y", "%d/%m/%Y %"])
+def test_a_format_that_tells_no_day_is_refused(date_format: str) -> None:
+    with pytest.raises(DataError, match=r"^data.columns.a: '.*' tells no day, month and year, or is no format of strptime; "):
+        infer({"a": repeat("01/02/2026", "03/04/2026")}, columns={"a": f"date {date_format}"})
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ def test_columns_and_rows_are_read_back_without_the_rest(tmp_path: Path) -> None
 
 
 def test_large_files_are_read_in_blocks_with_the_same_result(tmp_path: Path) -> None:
-    rows = np.arange(3_000_000 * 4, dtype=np.float32).reshape(-1, 4)  # 48 MB: two blocks
+    rows = np.arange(3_000_000 * 4, dtype=np.float32).reshape(-1, 4)  # 48 MB: several blocks
     write_array(tmp_path / "rows.npy", rows)
     np.testing.assert_array_equal(read_columns(tmp_path / "rows.npy", [2]), rows[:, [2]])
     chosen = np.arange(0, len(rows), 1001)

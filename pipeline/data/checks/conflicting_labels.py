@@ -88,7 +88,7 @@ def _of_numbers(subject: Subject, groups: NDArray[np.int64], targets: NDArray[An
     for name, column, whole in zip(names, columns, everything.reshape(len(everything), -1).T, strict=True):
         from_mean = column - (np.bincount(of_row, weights=column) / sizes)[of_row]
         within = float(np.sqrt((from_mean**2).sum() / (len(column) - len(sizes))))
-        spread = float(whole.std(dtype=np.float64))
+        spread = float(whole.astype(np.float64).std())
         if within > _FAR * spread and (worst is None or within / spread > worst[1] / worst[2]):
             worst = name, within, spread
     if worst is None:

@@ -19,9 +19,11 @@ def duplicates(grouping: Grouping, section: PrepareConfig, *, place: Callable[[i
     note = f"; {grouping.note}" if grouping.note else ""
     if not copies:
         return [Finding(check="duplicates", verdict="PASS", text=f"no two of {rows:,} rows have the same inputs{note}")]
-    first = np.zeros(rows, dtype=bool)
-    first[np.unique(grouping.groups, return_index=True)[1]] = True
-    repeated = np.flatnonzero(~first)
+    first = np.empty(int(grouping.groups.max()) + 1, dtype=np.int64)
+    first[grouping.groups[::-1]] = np.arange(rows)[::-1]  # the last one stays: the first row of each group
+    is_repeated = np.ones(rows, dtype=bool)
+    is_repeated[first] = False
+    repeated = np.flatnonzero(is_repeated)
     shown = ", ".join(place(int(row)) for row in repeated[:_NAMED])
     anywhere = section.duplicates == "anywhere"
     where = (

@@ -29,7 +29,7 @@ def _rounded(feature: Feature, values: NDArray[np.float32]) -> Finding | None:
     largest = np.abs(distinct[[0, -1]]).max()
     step = float(np.spacing(np.median(np.abs(distinct))))
     apart = float(np.median(np.diff(distinct.astype(np.float64))))
-    spread = float(np.nanstd(values, dtype=np.float64))
+    spread = float(np.nanstd(values.astype(np.float64)))
     whole = step <= 1 and not (distinct % 1).any()  # whole numbers below 2**24 are exact
     if whole or (apart > _STEPS * step and step <= _COARSE * spread):
         return None

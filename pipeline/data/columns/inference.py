@@ -9,7 +9,7 @@ Kinds come from all rows, not from a sample; what the config declares wins, wher
 
 from collections.abc import Mapping, Sequence
 
-from pipeline.config.data_sections import DataTask, Kind, Names
+from pipeline.config.data_sections import ColumnKind, DataTask, Names
 from pipeline.data.columns.declared import declared
 from pipeline.data.columns.facts import gather
 from pipeline.data.columns.kinds import judged
@@ -22,10 +22,11 @@ from pipeline.errors import DataError
 
 
 def infer_columns(
-    table: Table, *, target: Names, task: DataTask, columns: Mapping[str, Kind], leave_out: Mapping[str, str]
+    table: Table, *, target: Names, task: DataTask, columns: Mapping[str, ColumnKind], leave_out: Mapping[str, str]
 ) -> Columns:
-    """Return what each column is for. columns: declared kinds. leave_out: names that are no features, and why.
+    """Return what each column is for.
 
+    columns: declared kinds; a date may say its format, as in "date %m/%d/%Y". leave_out: names that are no features, and why.
     Raises DataError, with a line for each fault, for names that are no columns, for declared kinds that cells do not fit, and
     for a target that nothing can be learned from.
     """
@@ -62,7 +63,7 @@ def _check_known(
     table: Table,
     names: Sequence[str],
     targets: Sequence[str],
-    columns: Mapping[str, Kind],
+    columns: Mapping[str, ColumnKind],
     leave_out: Mapping[str, str],
 ) -> None:
     lost = {finding.column: finding.text.partition(";")[0] for finding in table.findings if finding.check == "unreadable_type"}

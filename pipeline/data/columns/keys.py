@@ -1,5 +1,6 @@
 """What a split goes by, for every row: a hash of its inputs, its target, its group or time."""
 
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -8,8 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.config.prepare_sections import PrepareConfig
+from pipeline.data.columns.canonical import Canonical, trimmed
+from pipeline.data.columns.dates import date_formats
 from pipeline.data.columns.encode import as_request
 from pipeline.data.columns.targets import encode_target, has_target
+from pipeline.data.in_order import in_order
 from pipeline.data.splitting.duplicates import MOST_ROWS
 from pipeline.data.table import Columns, Table
 from pipeline.errors import DataError
@@ -54,26 +58,43 @@ def table_keys(table: Table, columns: Columns, section: PrepareConfig, tell: Cal
     import polars as pl
 
     names = [column.name for column in columns.features]
-    numeric = [column.name for column in columns.features if column.kind == "number"]
-    others = [pl.col(name).cast(pl.String).str.strip_chars().str.to_lowercase() for name in names if name not in numeric]
+    kinds = {column.name: column.kind for column in columns.features}
+    numeric = [name for name, kind in kinds.items() if kind == "number"]
+    # Case alone makes no distinct row of a text, when it comes to what is nearly the same.
+    others = [
+        pl.col(name).cast(pl.String).str.to_lowercase() if kinds[name] == "category" else pl.col(name)
+        for name in names
+        if name not in numeric
+    ] + [pl.col(name).is_null() for name in numeric]
+    canonical = Canonical(columns.features)
+    date_format = _time_format(table, section.split_column) if section.split == "time" and section.split_column else None
     near = table.rows <= MOST_ROWS and section.near_duplicates > 0
     by = [section.split_column] if section.split_column else []
-    found: dict[str, list[NDArray[Any]]] = {key: [] for key in ("hashes", "numbers", "rest", "targets", "usable", "by")}
-    start = 0
-    for chunk in table.chunks(list(dict.fromkeys([*names, *columns.target.names, *by]))):
-        usable = has_target(chunk, columns.target)
-        found["usable"].append(usable)
-        found["hashes"].append(chunk.select(pl.struct(names).hash()).to_series().to_numpy())
-        found["targets"].append(encode_target(chunk.filter(usable), columns.target))
+
+    def keys_of(numbered: "tuple[int, pl.DataFrame]") -> dict[str, NDArray[Any]]:
+        start, chunk = numbered
+        targets = chunk.select(columns.target.names)
+        usable, cells = has_target(targets, columns.target), canonical.cells(chunk)
+        found = {
+            "usable": usable,
+            "hashes": cells.select(pl.struct(names).hash()).to_series().to_numpy(),
+            "targets": encode_target(targets if usable.all() else targets.filter(usable), columns.target),
+        }
         if near:
-            found["numbers"].append(chunk.select(pl.col(numeric).cast(pl.Float32)).to_numpy().reshape(len(chunk), -1))
-            rest = chunk.select(pl.struct(others).hash()).to_series().to_numpy() if others else np.zeros(len(chunk), np.uint64)
-            found["rest"].append(rest)
+            found["numbers"] = cells.select(numeric).to_numpy().reshape(len(chunk), -1)
+            found["rest"] = cells.select(pl.struct(others).hash()).to_series().to_numpy()
         if by:
-            found["by"].append(_by(chunk[by[0]], table, section, start))
-        start += len(chunk)
-        tell(start, table.rows)
-    whole = {key: np.concatenate(parts) for key, parts in found.items() if parts}
+            found["by"] = _by(chunk[by[0]], table, section, start, date_format)
+        return found
+
+    parts: dict[str, list[NDArray[Any]]] = defaultdict(list)
+    read = 0
+    for found in in_order(keys_of, table.chunks(list(dict.fromkeys([*names, *columns.target.names, *by])))):
+        for key, part in found.items():
+            parts[key].append(part)
+        read += len(found["usable"])
+        tell(read, table.rows)
+    whole = {key: np.concatenate(parts.pop(key)) for key in list(parts)}
     by_column = whole.get("by")
     return Keys(
         hashes=whole["hashes"],
@@ -87,7 +108,19 @@ def table_keys(table: Table, columns: Columns, section: PrepareConfig, tell: Cal
     )
 
 
-def _by(cells: "pl.Series", table: Table, section: PrepareConfig, start: int) -> NDArray[Any]:
+def _time_format(table: Table, name: str) -> str | None:
+    """Return the format that the texts of the time column are in; None for ISO 8601, and for what is no text."""
+    import polars as pl
+
+    if table.frame.collect_schema()[name] != pl.String:
+        return None
+    texts = table.frame.select(pl.col(name).drop_nulls().alias("text"))
+    counts = texts.group_by("text").agg(pl.len().alias("count")).sort("text").collect(engine="streaming")
+    formats = date_formats(dict(counts.iter_rows()))
+    return formats.formats[0] if formats else None
+
+
+def _by(cells: "pl.Series", table: Table, section: PrepareConfig, start: int, date_format: str | None) -> NDArray[Any]:
     """Return the split column as the split takes it: hashes of groups, times, or indices into SPLITS."""
     if section.split == "grouped":
         missing = cells.is_null().to_numpy()
@@ -96,9 +129,9 @@ def _by(cells: "pl.Series", table: Table, section: PrepareConfig, start: int) ->
                 f"data: {table.place(start + int(missing.argmax()))}: column {cells.name!r}, which groups rows, is missing; "
                 "fill it in, or remove those rows"
             )
-        return cells.hash().to_numpy()
+        return trimmed(cells).hash().to_numpy()
     if section.split == "time":
-        return time_of(cells, lambda row: table.place(start + row))
+        return time_of(cells, date_format, lambda row: table.place(start + row))
     names = [str(cell).strip().lower() for cell in cells.to_list()]
     for row, name in enumerate(names):
         if name not in _SPLIT_NAMES:
@@ -109,8 +142,8 @@ def _by(cells: "pl.Series", table: Table, section: PrepareConfig, start: int) ->
     return np.array([_SPLIT_NAMES[name] for name in names], dtype=np.int8)
 
 
-def time_of(cells: "pl.Series", place: Callable[[int], str]) -> NDArray[np.float64]:
-    """Return the time of each cell as a number: its own, or seconds since 1970-01-01."""
+def time_of(cells: "pl.Series", date_format: str | None, place: Callable[[int], str]) -> NDArray[np.float64]:
+    """Return the time of each cell as a number: its own, or seconds since 1970-01-01. date_format: of texts; None: ISO 8601."""
     import polars as pl
 
     if cells.is_null().any():
@@ -124,7 +157,7 @@ def time_of(cells: "pl.Series", place: Callable[[int], str]) -> NDArray[np.float
     seconds = {}
     for cell in distinct:
         try:
-            day, second = parse_date(str(as_request(cell)), None)
+            day, second = parse_date(str(as_request(cell)).strip(), date_format)
         except ValueError as error:
             raise DataError(
                 f"data: {place(cells.to_list().index(cell))}: column {cells.name!r}, the time of a row: {error}"

@@ -123,7 +123,8 @@ def _dates(table: Table, facts: Facts, dates: DateFormats) -> Judged | None:
     if len(formats) > 1:
         others = ", ".join(map(_format, formats[1:]))
         text = f"column {facts.name!r} has dates that may be {_format(taken)} or {others}; {_format(taken)} is taken"
-        findings = (finding_of("ambiguous_dates", "WARN", facts, text, "write the dates as 2026-11-30 to be sure"),)
+        advice = f'set data.columns.{facts.name}="date {formats[1]}" if that is meant, else "date {taken}"'
+        findings = (finding_of("ambiguous_dates", "WARN", facts, text, advice),)
     return Judged(column_of(facts, "date", date_format=taken), findings=findings)
 
 

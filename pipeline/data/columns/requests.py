@@ -33,18 +33,21 @@ class Requests:
         self._messy: list[tuple[int, int, list[Any]]] = []  # a heap: the least messy first
 
     def add(self, start: int, encoded: Array, cells: "pl.DataFrame") -> None:
-        """Look at rows that the source has from number `start` on: as they are stored, and as they came."""
-        chosen = np.flatnonzero(self._assignment[start : start + len(encoded)] == _VALIDATION)
+        """Look at the validation rows among those that the source has from number `start` on.
+
+        encoded: (validation rows, values) as they are stored. cells: of all rows, as they came.
+        """
+        chosen = np.flatnonzero(self._assignment[start : start + len(cells)] == _VALIDATION)
         cells = cells.select(self._names)
-        rows = encoded[chosen]
         # Missing values and unseen categories make a row messy; so do letters beyond ASCII, which JSON may escape.
-        mess = np.isnan(rows).sum(axis=1) + 2 * (rows[:, self._codes] == 0).sum(axis=1)
-        for offset, (row, untidy) in enumerate(zip(chosen.tolist(), mess.tolist(), strict=True)):
-            position = self._seen + offset
-            if position % self._every == 0:
-                self._spread[position] = self._request(cells.row(row))
-            if untidy and (len(self._messy) < _EACH or untidy > self._messy[0][0]):
-                entry = (untidy, -position, self._request(cells.row(row)))
+        mess = np.isnan(encoded).sum(axis=1) + 2 * (encoded[:, self._codes] == 0).sum(axis=1)
+        for offset in np.flatnonzero((np.arange(self._seen, self._seen + len(chosen)) % self._every) == 0).tolist():
+            self._spread[self._seen + offset] = self._request(cells.row(int(chosen[offset])))
+        least = self._messy[0][0] if len(self._messy) == _EACH else 0
+        for offset in np.flatnonzero(mess > least).tolist():
+            untidy = int(mess[offset])
+            if len(self._messy) < _EACH or untidy > self._messy[0][0]:
+                entry = (untidy, -(self._seen + offset), self._request(cells.row(int(chosen[offset]))))
                 (heapq.heappush if len(self._messy) < _EACH else heapq.heappushpop)(self._messy, entry)
         self._seen += len(chosen)
 

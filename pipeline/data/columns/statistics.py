@@ -43,6 +43,12 @@ class Gathered:
             days, times = np.unique(rows[:, start][~np.isnan(rows[:, start])].astype(np.int64), return_counts=True)
             counts.update(dict(zip(days.tolist(), times.tolist(), strict=True)))
 
+    def merge(self, other: "Gathered") -> None:
+        """Take in what was gathered from other rows."""
+        self.moments.merge(other.moments)
+        for start, counts in self.days.items():
+            counts.update(other.days[start])
+
     def described(self) -> tuple[Feature, ...]:
         """Return the features with their ranges; (0, 0) where every value is missing."""
         low, high = (np.where(self.moments.count > 0, ends, 0.0) for ends in (self.moments.minimum, self.moments.maximum))
@@ -174,11 +180,28 @@ def _date(gathered: Gathered, train: Path, start: int) -> dict[str, Any]:
         parts["weekday"] = [0.0, 0.0], [1.0, 1.0]
     if moments.count[start] and moments.minimum[start + 1] // _HOUR_S != moments.maximum[start + 1] // _HOUR_S:
         parts["hour"] = [0.0, 0.0], [1.0, 1.0]
-    middle = dict(_columns(train, [start, start + 1]))
     return {
         "at": start,
-        "fill": [float(np.floor(np.median(values))) if values.size else 0.0 for values in (middle[0], middle[1])],
+        "fill": [_middle_day(days, weights), _middle_second(gathered, train, start + 1)],
         "parts": list(parts),
         "shift": [number for shift, _ in parts.values() for number in shift],
         "scale": [number for _, scale in parts.values() for number in scale],
     }
+
+
+def _middle_day(days: Sequence[int], counts: NDArray[np.float64]) -> float:
+    """Return the median, rounded down, of ascending days that occur so often; 0 where there are none."""
+    if not len(days):
+        return 0.0
+    ends = np.cumsum(counts)
+    low, high = (days[int(np.searchsorted(ends, place, side="right"))] for place in ((ends[-1] - 1) // 2, ends[-1] // 2))
+    return float((low + high) // 2)
+
+
+def _middle_second(gathered: Gathered, train: Path, start: int) -> float:
+    """Return the median time of the day, rounded down; 0 where there are none."""
+    low, high = gathered.moments.minimum[start], gathered.moments.maximum[start]
+    if low == high:  # dates without a time: nothing has to be read
+        return float(np.floor(low))
+    _, seconds = next(_columns(train, [start]))
+    return float(np.floor(np.median(seconds))) if seconds.size else 0.0

@@ -11,10 +11,10 @@ from pathlib import Path
 from pipeline.config.data_sections import (
     ArraysData,
     BuiltinData,
+    ColumnKind,
     DataConfig,
     DataTask,
     ImagesData,
-    Kind,
     Names,
     OpenmlData,
     PythonData,
@@ -38,7 +38,7 @@ class Opened:
     source: Table | Arrays
     target: tuple[str, ...]
     task: DataTask = "auto"
-    kinds: Mapping[str, Kind] = field(default_factory=dict)
+    kinds: Mapping[str, ColumnKind] = field(default_factory=dict)
 
 
 def open_source(section: DataConfig, scratch: Path, *, tell: Tell) -> Opened:
@@ -121,7 +121,12 @@ def _open_table(section: TableData, scratch: Path, tell: Tell) -> Table:
     if Path(section.path).is_dir() or Path(section.path).suffix.lower() in PARQUET:
         from pipeline.data.sources.parquet import open_parquet
 
-        return open_parquet(section)
-    from pipeline.data.sources.text_files import open_text
+        table = open_parquet(section)
+    else:
+        from pipeline.data.sources.text_files import open_text
 
-    return open_text(section, scratch, tell=tell)
+        table = open_text(section, scratch, tell=tell)
+    for index, path in enumerate((section.path, section.validation_path, section.test_path)):
+        if path is not None and table.given is not None and not (table.given == index).any():
+            raise DataError(f"{path}: no rows; name a file that has some, or leave this split out")
+    return table

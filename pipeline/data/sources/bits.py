@@ -8,7 +8,7 @@ The steps are those of Langdale and Lemire, "Parsing Gigabytes of JSON per Secon
     positions(separators)
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,38 +29,36 @@ def pieces(block: Bytes) -> Iterator[tuple[int, Bytes]]:
         yield start, block[start : start + _PIECE]
 
 
-def equal(block: Bytes, *values: int, masked: int = 0xFF) -> Bits:
-    """Return which bytes, of which only the bits of `masked` count, are one of these values."""
-    return _between(block, [(value, 1) for value in values], masked=masked)
+def equal(block: Bytes, *values: int) -> Bits:
+    """Return which bytes are one of these values."""
+    return _packed(block, [(value, 1) for value in values])
 
 
 def digits(block: Bytes) -> Bits:
     """Return which bytes are a digit from 0 to 9."""
-    return _between(block, [(ord("0"), 10)], masked=0xFF)
+    return _packed(block, [(ord("0"), 10)])
 
 
-def _between(block: Bytes, ranges: list[tuple[int, int]], *, masked: int) -> Bits:
+def _packed(block: Bytes, ranges: Sequence[tuple[int, int]]) -> Bits:
     """Return which bytes are in one of the ranges (first, length)."""
     words = np.zeros(-(-len(block) // 64), dtype=_WORD)
     octets = words.view(np.uint8)
     for start, piece in pieces(block):
-        seen = piece if masked == 0xFF else piece & np.uint8(masked)
-        found = np.zeros(len(piece), dtype=bool) if not ranges else _within(seen, *ranges[0])
-        for first, length in ranges[1:]:
-            found |= _within(seen, first, length)
+        found = _within(piece, *ranges[0])
+        for others in ranges[1:]:
+            found |= _within(piece, *others)
         packed = np.packbits(found, bitorder="little")
         octets[start // 8 : start // 8 + len(packed)] = packed
     return words
 
 
 def _within(piece: Bytes, first: int, length: int) -> NDArray[np.bool_]:
-    if length == 1:
-        return piece == np.uint8(first)
-    return piece - np.uint8(first) < np.uint8(length)  # smaller bytes wrap around to large ones
+    found: NDArray[np.bool_] = piece == first if length == 1 else piece - np.uint8(first) < length  # smaller bytes wrap around
+    return found
 
 
 def inside(quotes: Bits) -> Bits:
-    """Return which bytes have an odd number of quotes up to and with themselves: from an opening quote to before its closing."""
+    """Return which bytes have an odd number of quotes up to and with them: from an opening quote to before its closing."""
     odd = quotes.copy()
     for step in (1, 2, 4, 8, 16, 32):
         odd ^= odd << np.uint64(step)
@@ -87,22 +85,21 @@ def before(bits: Bits) -> Bits:
 
 def positions(bits: Bits) -> Positions:
     """Return which bytes are set, in order."""
-    words = _PIECE // 8
-    found = [
-        np.flatnonzero(np.unpackbits(bits[start : start + words].view(np.uint8), bitorder="little").view(bool)) + 64 * start
-        for start in range(0, len(bits), words)
-        if bits[start : start + words].any()
-    ]
-    return np.concatenate(found) if found else np.empty(0, dtype=np.int64)
+    words = np.flatnonzero(bits)
+    found = np.flatnonzero(np.unpackbits(bits[words].view(np.uint8), bitorder="little").view(bool))
+    places: Positions = (words[found >> 6] << 6) + (found & 63)
+    return places
 
 
-def count(bits: Bits) -> int:
-    """Return how many bytes are set."""
-    return int(np.bitwise_count(bits).sum(dtype=np.int64))
+def at(bits: Bits, places: Positions) -> NDArray[np.bool_]:
+    """Return whether each of these bytes is set."""
+    found: NDArray[np.bool_] = (bits[places >> 6] >> (places & 63).astype(_WORD) & _ONE).astype(bool)
+    return found
 
 
-def ranks(bits: Bits, at: Positions) -> Positions:
+def ranks(bits: Bits, places: Positions) -> Positions:
     """Return how many bytes are set before each position."""
     totals = np.cumsum(np.bitwise_count(bits), dtype=np.int64)
-    word = at >> 6
-    return totals[word] - np.bitwise_count(bits[word] >> (at & 63).astype(_WORD))
+    word = places >> 6
+    found: Positions = totals[word] - np.bitwise_count(bits[word] >> (places & 63).astype(_WORD))
+    return found

@@ -5,6 +5,7 @@ cells can tell: NaN, infinite numbers, whole numbers too large for a float, text
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pipeline.data.findings import Finding
@@ -13,11 +14,19 @@ if TYPE_CHECKING:
     import polars as pl
 
 _EXACT = 2**53  # whole numbers up to here are floats without loss
-Converted = tuple["pl.LazyFrame", tuple[Finding, ...]]
+
+
+@dataclass(frozen=True)
+class Converted:
+    """A frame of Float64, Int64, Boolean, Date, Datetime and String columns; findings and answers as in a `Table`."""
+
+    frame: "pl.LazyFrame"
+    findings: tuple[Finding, ...]
+    answers: dict[str, Any]
 
 
 def converted(frame: "pl.LazyFrame", place: Callable[[int], str]) -> Converted:
-    """Return a frame of Float64, Int64, Boolean, Date, Datetime and String columns, and what was found on the way."""
+    """Return a frame of columns that a `Table` may have, and what was found on the way."""
     import polars as pl
 
     schema = frame.collect_schema()
@@ -32,7 +41,10 @@ def converted(frame: "pl.LazyFrame", place: Callable[[int], str]) -> Converted:
             text = f"column {name!r} has whole numbers beyond 2**53, which are not exact as numbers; they are taken as texts"
             advice = f"set data.columns.{name}=ignore if it is a key"
             findings.append(Finding(check="large_integers", verdict="WARN", column=name, text=text, advice=advice))
-    return plain if kept else frame.select(pl.lit(None).alias("")).head(0), tuple(findings)
+    changed = {name for name in kept if seen.get(f"infinite {name}") or seen.get(f"large {name}")}
+    told = {f"{key} {name}" for key in ("present", "minimum", "maximum") for name in kept if name not in changed}
+    answers = {key: answer for key, answer in seen.items() if key in told}
+    return Converted(plain if kept else frame.select(pl.lit(None).alias("")).head(0), tuple(findings), answers)
 
 
 def _readable(dtype: "pl.DataType") -> bool:
@@ -54,16 +66,21 @@ def _look(frame: "pl.LazyFrame", schema: "dict[str, pl.DataType]") -> dict[str, 
     """Return whether columns have cells of certain sorts, in one pass."""
     import polars as pl
 
-    questions = []
+    questions: dict[str, pl.Expr] = {}
     for name, dtype in schema.items():
         column = pl.col(name)
         if dtype.is_float():
-            questions += [column.is_nan().any().alias(f"nan {name}"), column.is_infinite().any().alias(f"infinite {name}")]
+            questions |= {f"nan {name}": column.is_nan().any(), f"infinite {name}": column.is_infinite().any()}
+            questions |= {f"present {name}": column.count() - column.is_nan().sum()}
+            questions |= {f"minimum {name}": column.min(), f"maximum {name}": column.max()}  # NaN is neither
         elif dtype in (pl.Int64, pl.UInt64, pl.Int128, pl.UInt128):
-            questions.append(((column > _EXACT) | (column < -_EXACT)).any().alias(f"large {name}"))
+            questions |= {f"minimum {name}": column.min(), f"maximum {name}": column.max()}
+            questions |= {f"large {name}": (column.max() > _EXACT) | (column.min() < -_EXACT)}
         elif dtype == pl.String or isinstance(dtype, pl.Categorical | pl.Enum):
-            questions.append((column.cast(pl.String).str.strip_chars() == "").any().alias(f"blank {name}"))
-    return frame.select(questions).collect(engine="streaming").row(0, named=True) if questions else {}
+            text = column.cast(pl.String)
+            spaces = text.filter((text < "!") | (text >= "\x80"))  # no other text begins with a space, of ASCII or beyond
+            questions |= {f"blank {name}": (spaces.str.strip_chars() == "").any()}
+    return frame.select(**questions).collect(engine="streaming").row(0, named=True) if questions else {}
 
 
 def _column(name: str, dtype: "pl.DataType", seen: dict[str, Any]) -> "pl.Expr":

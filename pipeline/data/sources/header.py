@@ -21,6 +21,11 @@ def check_names(names: Sequence[str], *, place: str) -> None:
         if not name.isprintable() or set(name) & {'"', "\\"}
     ]
     faults += [
+        f"{place}: column name {name!r} is a pattern that stands for several columns; rename it"
+        for name in names
+        if name == "*" or (name.startswith("^") and name.endswith("$"))
+    ]
+    faults += [
         f"{place}: {count} columns are called {name!r}; rename them"
         for name, count in Counter(names).items()
         if count > 1 and name

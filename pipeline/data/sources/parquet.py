@@ -50,11 +50,13 @@ def open_parquet(section: TableData) -> Table:
 
     given = np.repeat(splits, counts).astype(np.int8) if max(splits) else None
     whole = pl.concat([frame.select(pl.col(name).cast(dtype) for name, dtype in types.items()) for frame in frames])
-    plain, findings = converted(whole, place)
-    lost = [finding.text for finding in findings if finding.check == "unreadable_type" and finding.column in _names(section)]
+    plain = converted(whole, place)
+    lost = [
+        finding.text for finding in plain.findings if finding.check == "unreadable_type" and finding.column in _names(section)
+    ]
     if lost:
         raise DataError(*(f"{section.path}: data.target: {text.partition(';')[0]}; name another target" for text in lost))
-    return Table(plain, int(starts[-1]), section.path, place, given, findings)
+    return Table(plain.frame, int(starts[-1]), section.path, place, given, plain.findings, plain.answers)
 
 
 def from_frame(frame: "pl.DataFrame | pl.LazyFrame | Mapping[str, Any] | Any", origin: str) -> Table:
@@ -80,8 +82,8 @@ def from_frame(frame: "pl.DataFrame | pl.LazyFrame | Mapping[str, Any] | Any", o
     def place(row: int) -> str:
         return f"row {row}"
 
-    plain, findings = converted(whole, place)
-    return Table(plain, rows, origin, place, findings=findings)
+    plain = converted(whole, place)
+    return Table(plain.frame, rows, origin, place, findings=plain.findings, answers=plain.answers)
 
 
 def _columns_of(frame: Any, origin: str) -> list[tuple[str, Any]]:

@@ -1,18 +1,23 @@
 """Where the records and cells of a piece of a text file are, proven before any parser turns them into values.
 
 A parser that fills short rows, or that takes a stray quote for a letter, would shift values between columns without a word. So
-each block of whole lines is indexed first: positions of delimiters and line ends outside of quotes, in a few passes of NumPy.
+each block of whole lines is indexed first: which of its bytes separate cells, and that all records are as
+wide as the header.
 """
 
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.data.sources import bits
+from pipeline.data.sources.bits import Bits, Positions
+
 _NEWLINE, _ZERO, _NINE = 10, ord("0"), ord("9")
-_PIECE = 1 << 18
-Positions = NDArray[np.int64]
+_FEW = 1 << 12  # suspects whose columns are found first
+_SPACES = (ord(" "), ord("\t"), 0xC2, 0xA0)  # the last two begin and end a non-breaking space
 
 
 @dataclass(frozen=True)
@@ -27,17 +32,25 @@ class Marks:
 class Records:
     """Whole records without blank lines, each ended by a line feed.
 
-    ends: (rows, cells) position of the delimiter or line feed behind each cell. lines: (rows,) line of each record within the
-    block, from 0; None where record i is line i.
+    separators: which bytes are the delimiter or line feed behind a cell. quotes: which are quotes; None where none is. lines:
+    (rows,) line of each record within the block, from 0; None where record i is line i.
     """
 
     data: bytes
-    ends: Positions
+    rows: int
+    cells: int
+    separators: Bits
+    quotes: Bits | None
     lines: NDArray[np.int32] | None
 
     def __len__(self) -> int:
         """Return the number of records."""
-        return len(self.ends)
+        return self.rows
+
+    @cached_property
+    def ends(self) -> Positions:
+        """Position of the delimiter or line feed behind each cell, (rows, cells)."""
+        return bits.positions(self.separators).reshape(self.rows, self.cells)
 
     @cached_property
     def starts(self) -> Positions:
@@ -50,23 +63,78 @@ class Records:
         """The block's bytes."""
         return np.frombuffer(self.data, np.uint8)
 
-    def edges(self, column: int) -> NDArray[np.uint8]:
-        """Return first and last byte of each cell of a column, (2, rows); of an empty cell: a separator."""
-        return np.stack((self.block[self.starts[:, column]], self.block[np.maximum(self.ends[:, column] - 1, 0)]))
+    def padded(self, columns: Collection[int]) -> set[int]:
+        """Return those of these columns that have cells with a space or a quote at an edge."""
+        begins = bits.behind(self.separators, first=True) & ~self.separators
+        spaces = [space for space in _SPACES if bytes([space]) in self.data]
+        suspects = np.zeros_like(begins) if self.quotes is None else begins & self.quotes
+        if spaces:
+            suspects |= bits.equal(self.block, *spaces) & (begins | bits.before(self.separators)) & ~self.separators
+        return self._columns_of(suspects, columns)
 
-    def zero_led(self, columns: list[int], quote: int | None) -> list[bytes]:
-        """Return the cells of these columns that are written as 007 is: a zero before another digit, after a sign or none."""
-        block, wanted = self.block, np.zeros(self.ends.shape[1], dtype=bool)
-        wanted[columns] = True
-        signs = [mark for mark in (quote, ord("+"), ord("-")) if mark is not None]
-        suspects = np.flatnonzero(_any_of(block[self.starts], [_ZERO, *signs]) & wanted)
-        at = self.starts.reshape(-1)[suspects]
-        for mark in signs:  # a quote, then a sign
-            at = at + (block[at] == mark)
+    def words(self, words: Sequence[str]) -> list[str]:
+        """Return those of these words that are cells, quoted or not; also such as are followed by a doubled quote."""
+        coded = {word: word.encode("utf-8") for word in words if word}
+        if not coded:
+            return []
+        block, last = self.block, len(self.data) - 1
+        begins = self._begins() & bits.equal(block, *{code[0] for code in coded.values()})
+        begun = bits.positions(begins)
+        first, second = block[begun], block[np.minimum(begun + 1, last)]
+        edges = self.separators if self.quotes is None else self.separators | self.quotes
+        found = []
+        for word, code in coded.items():
+            here = begun[(first == code[0]) & (second == code[1])] if len(code) > 1 else begun[first == code[0]]
+            for some in (here[:_FEW], here[_FEW:]):
+                if len(some) and self._ends_any(some, code, edges):
+                    found.append(word)
+                    break
+        return found
+
+    def _ends_any(self, begun: Positions, code: bytes, edges: Bits) -> bool:
+        """Return whether any of the cells that begin at these places is this word."""
+        last = len(self.data) - 1
+        for offset, byte in enumerate(code):
+            begun = begun[self.block[np.minimum(begun + offset, last)] == byte]
+        return bool(bits.at(edges, np.minimum(begun + len(code), last)).any())
+
+    def _begins(self) -> Bits:
+        """Return which bytes begin the content of a cell, before a quote as well as behind it."""
+        begins = bits.behind(self.separators, first=True)
+        return begins if self.quotes is None else begins | bits.behind(begins & self.quotes)
+
+    def zero_led(self, columns: Collection[int]) -> dict[int, list[bytes]]:
+        """Return the cells of these columns that are written as 007 is: a zero before another digit, after a sign or none.
+
+        Columns without such cells are left out; a quote before the sign is, too.
+        """
+        number = bits.digits(self.block)
+        begins = self._begins()
+        led = bits.equal(self.block, _ZERO) & bits.before(number)
+        suspects = self._columns_of(begins & (led | (bits.before(led) & ~number)), columns)
+        found = {column: self._zero_led(column) for column in sorted(suspects)}
+        return {column: cells for column, cells in found.items() if cells}
+
+    def _zero_led(self, column: int) -> list[bytes]:
+        block, at = self.block, self.starts[:, column]
+        if self.quotes is not None:
+            at = at + bits.at(self.quotes, at)
+        for sign in b"+-":
+            at = at + (block[at] == sign)
         following = block[np.minimum(at + 1, len(block) - 1)]
-        led = (block[at] == _ZERO) & (following >= _ZERO) & (following <= _NINE)
-        ends = self.ends.reshape(-1)[suspects[led]]
-        return [self.data[start:end] for start, end in zip(at[led].tolist(), ends.tolist(), strict=True)]
+        led = np.flatnonzero((block[at] == _ZERO) & (following >= _ZERO) & (following <= _NINE))
+        ends = self.ends[led, column].tolist()
+        return [self.data[start:end] for start, end in zip(at[led].tolist(), ends, strict=True)]
+
+    def _columns_of(self, suspects: Bits, columns: Collection[int]) -> set[int]:
+        """Return those of these columns that have a suspect byte."""
+        at = bits.positions(suspects)
+        found: set[int] = set()
+        for some in (at[:_FEW], at[_FEW:]):  # all are found among a few where each cell is quoted
+            if len(some) and len(found) < len(columns):
+                seen = np.bincount(bits.ranks(self.separators, some) % self.cells, minlength=self.cells)
+                found |= {column for column in columns if seen[column]}
+        return found
 
     def cell(self, row: int, column: int) -> bytes:
         """Return a cell as it is written."""
@@ -92,36 +160,30 @@ class Ragged(Exception):
 def index(data: bytes, marks: Marks, *, cells: int) -> Records:
     """Find the cells of a block of whole records; raise Misquoted or Ragged for the first ones that are broken."""
     block = np.frombuffer(data, np.uint8)
-    found, broken = _separators(block, marks), False
-    if marks.quote is not None and bytes([marks.quote]) in data:
-        found, inner = _outside(found, check_quotes(data, marks))
-        broken = bool((block[inner] == _NEWLINE).any())
-    whole = found.size % cells == 0
-    grid = found.reshape(-1, cells) if whole else found[None, :0]
-    ended = block[grid] == _NEWLINE
-    if not whole or not ended[:, -1].all() or ended[:, :-1].any():
-        return _irregular(data, found, marks=marks, cells=cells)
-    begins = np.concatenate(([0], grid[:-1, -1] + 1))
-    return Records(data, grid, _lines(np.flatnonzero(block == _NEWLINE), begins) if broken else None)
+    newlines = bits.equal(block, _NEWLINE)
+    edges = newlines | bits.equal(block, marks.delimiter)
+    quotes = bits.equal(block, marks.quote) if marks.quote is not None and bytes([marks.quote]) in data else None
+    separators, broken = edges, False
+    if quotes is not None:
+        hidden = bits.inside(quotes)
+        if _misplaced(quotes, hidden, edges):
+            check_quotes(data, marks)
+        separators = edges & ~hidden
+        broken = bool((newlines & hidden).any())
+    stops = bits.positions(newlines & separators)
+    wanted = np.arange(cells - 1, cells * len(stops), cells)
+    if not np.array_equal(bits.ranks(separators, stops), wanted):
+        return _irregular(data, bits.positions(separators), marks=marks, cells=cells)
+    begins = np.concatenate(([0], stops[:-1] + 1))
+    lines = _lines(bits.positions(newlines), begins) if broken else None
+    return Records(data, len(stops), cells, separators, quotes, lines)
 
 
-def _separators(block: NDArray[np.uint8], marks: Marks) -> Positions:
-    """Return where delimiters and line feeds are; in pieces that stay in the processor's cache."""
-    found = []
-    for start in range(0, len(block), _PIECE):
-        piece = block[start : start + _PIECE]
-        found.append(np.flatnonzero((piece == marks.delimiter) | (piece == _NEWLINE)) + start)
-    return np.concatenate(found)
-
-
-def _outside(found: Positions, quotes: Positions) -> tuple[Positions, Positions]:
-    """Part separators into those that separate, and those between an opening quote and its closing one."""
-    first, behind = np.searchsorted(found, quotes).reshape(-1, 2).T
-    counts = behind - first
-    holding = counts > 0
-    first, counts = first[holding], counts[holding]
-    inside = np.arange(counts.sum()) + np.repeat(first - (np.cumsum(counts) - counts), counts)
-    return np.delete(found, inside), found[inside]
+def _misplaced(quotes: Bits, hidden: Bits, edges: Bits) -> bool:
+    """Return whether `check_quotes` would refuse one."""
+    fine = edges | quotes
+    opening, closing = quotes & hidden, quotes & ~hidden
+    return bool(((opening & ~bits.behind(fine, first=True)) | (closing & ~bits.before(fine))).any())
 
 
 def _irregular(data: bytes, found: Positions, *, marks: Marks, cells: int) -> Records:
@@ -138,8 +200,8 @@ def _irregular(data: bytes, found: Positions, *, marks: Marks, cells: int) -> Re
         raise Ragged([(int(lines[row]), int(widths[row])) for row in bad[:5]], int(bad.size))
     kept = np.delete(block, stops[blank]).tobytes()
     if not kept:
-        return Records(b"", np.empty((0, cells), dtype=np.int64), np.empty(0, dtype=np.int32))
-    return Records(kept, index(kept, marks, cells=cells).ends, lines[~blank])
+        return Records(b"", 0, cells, np.empty(0, dtype=np.uint64), None, np.empty(0, dtype=np.int32))
+    return replace(index(kept, marks, cells=cells), lines=lines[~blank])
 
 
 def _lines(breaks: Positions, begins: Positions) -> NDArray[np.int32] | None:

@@ -86,7 +86,7 @@ class _Reading:
 
     def _pass(self, parts: dict[int, _Part], *, only: set[int] | None) -> None:
         """Parse blocks in parallel, a few at a time; results are taken in order, so that the first fault is reported."""
-        threads = max(os.cpu_count() or 1, 1)
+        threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         waiting: list[tuple[int, Future[_Part]]] = []
         with ThreadPoolExecutor(threads) as pool:
             try:
@@ -133,7 +133,7 @@ class _Reading:
         parsed = _parse(records, ordered, file=file, section=self.section)
         path = self.scratch / f"part-{block.number:06}.parquet"
         frame = parsed.frame.select(list(written))
-        frame.write_parquet(path, compression="zstd", compression_level=1, statistics=False)
+        frame.write_parquet(path, compression="lz4", statistics=False)
         empty = frozenset(name for name in frame.columns if frame[name].null_count() == frame.height)
         return _Part(path, file, block.line, frame.height, records.lines, parsed.written, empty, parsed.infinite)
 
@@ -151,7 +151,7 @@ class _Reading:
             types = {"whole": pl.Int64, "fraction": pl.Float64, "text": pl.String}
             frame = pl.read_parquet(part.path, memory_map=False)
             frame = frame.with_columns(pl.col(name).cast(types[kind]) for name, kind in self.written.items())
-            frame.write_parquet(part.path, compression="zstd", compression_level=1, statistics=False)
+            frame.write_parquet(part.path, compression="lz4", statistics=False)
 
 
 def _blocks_of(file: TextFile) -> Iterator[_Block]:

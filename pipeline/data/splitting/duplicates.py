@@ -38,13 +38,22 @@ class Grouping:
 
 
 def exact_groups(hashes: NDArray[np.uint64]) -> Groups:
-    """Return the number of each row's group, (rows,), counted from 0; hashes: (rows,), equal for equal inputs."""
-    order = np.argsort(hashes)
-    ordered = hashes[order]
-    first = np.concatenate(([False], ordered[1:] != ordered[:-1]))
+    """Return the number of each row's group, (rows,), in order of first appearance; hashes: (rows,), equal for equal inputs.
+
+    Numbers that followed the hashes would split rows otherwise with every version of the hash.
+    """
+    ordered = np.sort(hashes)  # a tenth of the time of argsort
+    repeats = ordered[1:] == ordered[:-1]
     del ordered  # 80 MB of ten million rows
+    if not repeats.any():
+        return np.arange(len(hashes))
+    order = np.argsort(hashes, kind="stable")  # of equal rows the first comes first
+    begins = np.concatenate(([True], ~repeats))
+    firsts = order[begins]  # (groups,) where each appears first
+    numbers = np.empty_like(firsts)
+    numbers[np.argsort(firsts)] = np.arange(len(firsts))
     groups = np.empty(len(hashes), dtype=np.int64)
-    groups[order] = np.cumsum(first, dtype=np.int32)  # half the memory; enough for two billion rows
+    groups[order] = np.repeat(numbers, np.diff(np.flatnonzero(begins), append=len(hashes)))
     return groups
 
 
@@ -58,8 +67,11 @@ def near_groups(numbers: NDArray[np.float32], rest: NDArray[np.uint64], exact: G
     """
     groups = int(exact.max()) + 1 if len(exact) else 0
     plain = Grouping(exact, len(exact) - groups)
-    if tolerance == 0 or numbers.shape[1] == 0 or groups < 2:
+    if tolerance == 0 or groups < 2:
         return plain
+    if numbers.shape[1] == 0:
+        alike = exact_groups(rest)
+        return Grouping(alike, plain.exact, groups - int(alike.max()) - 1)
     if groups > MOST_ROWS:
         return _without(
             plain, f"near-duplicates are looked for among {MOST_ROWS:,} distinct rows at most, and there are {groups:,}"

@@ -65,7 +65,7 @@ def split_rows(
         splits = _by_time(units, order, section, place)
     else:
         splits = _random(units, section, classes)
-    empty = [split for split, rows in splits.rows.items() if not rows.size]
+    empty = [split for index, split in enumerate(SPLITS) if not (splits.assignment == index).any()]
     if empty:
         raise DataError(*(f"prepare: split {section.split} leaves no row for {split}; {_way_out(section)}" for split in empty))
     return splits

@@ -6,12 +6,15 @@ Everything works on arrays with one value for each unit, so ten million units ta
 import heapq
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 Numbers = NDArray[np.int64]
+Counts = NDArray[np.integer[Any]]
 _LARGEST = 2_000  # units of a stratum that are dealt one by one; smaller ones in turns
+_FEW_STRATA = 8  # that are picked one after the other, which is faster than sorting
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,7 @@ def units_of(groups: Numbers, strata: Numbers | None) -> Units:
     of_unit = np.empty(len(sizes), dtype=np.int64)
     of_unit[of_row] = strata  # right for units of one row
     several = sizes > 1
-    occurs = np.bincount(of_unit[~several], minlength=count)
+    occurs = np.bincount(of_unit[~several] if several.any() else of_unit, minlength=count)
     if several.any():
         rows = np.flatnonzero(several[of_row])
         pairs, times = np.unique(of_row[rows] * count + strata[rows], return_counts=True)
@@ -60,12 +63,14 @@ def cut(sizes: Numbers, strata: Numbers, *, test: float, validation: float, rng:
     """
     chosen = np.zeros(len(sizes), dtype=np.int8)
     owed = (0.0, 0.0)
+    narrow = sizes.astype(np.min_scalar_type(int(sizes.max(initial=0))))  # looked up at random: fits into the cache
     for members in _by_stratum(strata, rng):
-        rows, largest = float(sizes[members].sum()), float(sizes[members].max())
+        of_members = narrow[members]
+        rows, largest = float(of_members.sum()), float(of_members.max())
         smallest = min(share for share in (test, validation) if share) * rows
         scale = min(1.0, (rows - largest) / rows / (test + validation)) or 1.0  # both get less of what the largest unit leaves
         shares = (test * scale, (test + validation) * scale)
-        owed = _cut(chosen, _large_last(members, sizes, smallest), sizes, shares, owed)
+        owed = _cut(chosen, *_large_last(members, of_members, smallest), shares, owed)
     found = np.bincount(chosen, minlength=3) > 0
     complete = found[0] and (found[1] or not validation) and (found[2] or not test)
     if not complete and strata.any():  # strata of one or two units each, whose shares are out of reach
@@ -76,7 +81,7 @@ def cut(sizes: Numbers, strata: Numbers, *, test: float, validation: float, rng:
 def cut_in_order(sizes: Numbers, *, test: float, validation: float) -> NDArray[np.int8]:
     """Return the split of each unit, (units,): the last ones are test, those before them validation."""
     chosen = np.zeros(len(sizes), dtype=np.int8)
-    _cut(chosen, np.arange(len(sizes))[::-1], sizes, (test, test + validation), (0.0, 0.0))
+    _cut(chosen, np.arange(len(sizes))[::-1], sizes[::-1], (test, test + validation), (0.0, 0.0))
     return chosen
 
 
@@ -110,37 +115,43 @@ def _rows_and_load(entry: tuple[int, int, int]) -> tuple[int, int]:
 def _by_stratum(strata: Numbers, rng: np.random.Generator) -> list[Numbers]:
     """Return the units of each stratum that has any, in random order."""
     order = rng.permutation(np.arange(len(strata), dtype=np.int32 if len(strata) < 2**31 else np.int64))
-    if strata.any():
-        narrow = strata[order].astype(np.min_scalar_type(int(strata.max())))  # 16 bits sort by radix
-        order = order[np.argsort(narrow, kind="stable")]
-    ends = np.cumsum(np.bincount(strata))
+    if not strata.any():
+        return [order] if len(order) else []
+    counts = np.bincount(strata)
+    narrow = strata.astype(np.min_scalar_type(len(counts)))[order]
+    present = np.flatnonzero(counts)
+    if len(present) <= _FEW_STRATA:
+        return [order[narrow == stratum] for stratum in present]
+    order = order[np.argsort(narrow, kind="stable")]  # 16 bits sort by radix
+    ends = np.cumsum(counts)
     return [order[start:end] for start, end in pairwise((0, *ends.tolist())) if end > start]
 
 
-def _large_last(members: Numbers, sizes: Numbers, smallest: float) -> Numbers:
-    large = sizes[members] > max(smallest, 1)
+def _large_last(members: Numbers, rows: Counts, smallest: float) -> tuple[Numbers, Counts]:
+    """Return units and the rows of each, those that are large moved to the end."""
+    large = rows > max(smallest, 1)
     if not large.any():
-        return members
-    last = members[large]
-    return np.concatenate((members[~large], last[np.argsort(sizes[last], kind="stable")]))
+        return members, rows
+    by_size = np.flatnonzero(large)[np.argsort(rows[large], kind="stable")]
+    order = np.concatenate((np.flatnonzero(~large), by_size))
+    return members[order], rows[order]
 
 
 def _cut(
     chosen: NDArray[np.int8],
     members: Numbers,
-    sizes: Numbers,
+    rows: Counts,
     shares: tuple[float, float],
     owed: tuple[float, float],
 ) -> tuple[float, float]:
     """Write the splits of one stratum: its first members are test, then validation; return the rows that are still owed.
 
-    shares: of test, and of test and validation together.
+    rows: of each member. shares: of test, and of test and validation together.
     """
-    rows = sizes[members]
-    ends = np.cumsum(rows)
+    alone = rows.max() == 1  # as most are: then there is nothing to add up
+    ends = np.arange(1, len(rows) + 1) if alone else np.cumsum(rows, dtype=np.int64)
     wanted = [share * float(ends[-1]) + debt for share, debt in zip(shares, owed, strict=True)]
-    middles = ends - rows / 2
-    first, second = (int(np.searchsorted(middles, rows_wanted)) for rows_wanted in wanted)
+    first, second = (_with_half_before(ends, rows, rows_wanted) for rows_wanted in wanted)
     second = max(first, second)
     left = [rows_wanted - float(ends[at - 1] if at else 0) for rows_wanted, at in zip(wanted, (first, second), strict=True)]
     tests, validations = int(shares[0] > 0), int(shares[1] > shares[0])
@@ -150,3 +161,9 @@ def _cut(
     chosen[members[:first]] = 2
     chosen[members[first:second]] = 1
     return left[0], left[1]
+
+
+def _with_half_before(ends: Numbers, rows: Counts, rows_wanted: float) -> int:
+    """Return how many units have their middle row before a number of rows; ends: sums of `rows`."""
+    whole = int(np.searchsorted(ends, rows_wanted))
+    return whole + int(whole < len(rows) and ends[whole] - rows[whole] / 2 < rows_wanted)
