@@ -143,6 +143,15 @@ def test_a_csv_becomes_a_config_with_every_column_and_hints(run: Run) -> None:
     assert said[-2:] == ["wrote configs/my_houses.yaml", "next: make train export serve CONFIG=configs/my_houses.yaml"]
 
 
+def test_a_kind_that_is_in_doubt_is_a_comment_so_that_prepare_still_says_so(run: Run) -> None:
+    ages = [str(18 + n % 60) if n % 40 else "unknown" for n in range(400)]
+    houses().with_columns(pl.Series("age", ages)).write_csv("h.csv")
+    config, _, text = run("h.csv", "price")
+    assert isinstance(config.data, TableData)
+    assert "age" not in config.data.columns
+    assert "# age: category" in text
+
+
 def test_weights_of_classes_are_offered_where_one_is_rare(run: Run) -> None:
     frame = houses().with_columns(pl.Series("kind", ["a"] * 300 + ["b"] * 70 + ["c"] * 30))
     frame.write_csv("x.csv")

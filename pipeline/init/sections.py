@@ -6,6 +6,7 @@ from pipeline.init.entries import Entry
 from pipeline.init.look import Look
 
 _MOST_CLASSES = 12  # that a comment names
+_DOUBTFUL = {"mixed_types", "ambiguous_dates"}  # checks that a declared kind would silence
 
 
 def data_section(look: Look) -> Entry:
@@ -41,7 +42,11 @@ def _columns(look: Look) -> list[Entry]:
     if look.columns is None or not hasattr(look.section, "columns"):
         return []
     dated = {found.name: f"date {found.date_format}" for found in look.columns.features if found.date_format is not None}
-    entries = tuple(Entry(name, dated.get(name, kind), words) for name, (kind, words) in kinds_of(look).items())
+    # A kind that is written down counts as declared: where it is in doubt, `prepare` is to say so until the user has decided.
+    doubtful = {finding.column for finding in look.findings if finding.check in _DOUBTFUL}
+    entries = tuple(
+        Entry(name, dated.get(name, kind), words, off=name in doubtful) for name, (kind, words) in kinds_of(look).items()
+    )
     return [Entry("columns", entries, "number | boolean | category | date | date %d/%m/%Y; ignore leaves a column out")]
 
 
