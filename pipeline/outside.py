@@ -37,6 +37,10 @@ def data_files(config: Config) -> dict[str, str]:
 
 
 def _digest(files: Sequence[Path]) -> str:
+    from pipeline.data.sources.picture_folders import check_name
+
+    for file in files:
+        check_name(str(file), below=Path.cwd())
     known = _recall()
     found: dict[str, list[Any]] = {}
     digests = []

@@ -19,9 +19,14 @@ import torch
 
 from pipeline.artifacts import Model
 from pipeline.config import Config, resolved_yaml
+from pipeline.data.sources.downloads import DOWNLOADS
 from pipeline.errors import GateRefused, SlipwayError
 
 _EVERY_S = 0.02  # between checkpoints: often, so that kills meet every moment of writing one
+_PATHS = {  # keys whose paths are relative to the folder of the command
+    "data": ("path", "targets_path", "validation_path", "test_path", "labels", "file"),
+    "model": ("file",),
+}
 _LEFT_OUT = frozenset({"seconds"})  # wall time, the one thing that may differ
 
 
@@ -30,10 +35,9 @@ def resume_check(config: Config, *, kills: int, seed: int, say: Callable[[str], 
     root = Path(__file__).resolve().parent.parent
     with tempfile.TemporaryDirectory(prefix="slipway-resume-") as name:
         folder = Path(name)
-        values = config.model_dump(mode="json", by_alias=True)
+        values = with_absolute_paths(config)
         values["train"]["checkpoint_every_s"] = _EVERY_S
-        if values["model"].get("file"):
-            values["model"]["file"] = str(Path(values["model"]["file"]).resolve())
+        link_downloads(folder)
         (folder / "check.yaml").write_text(resolved_yaml(values), encoding="utf-8")
         (folder / "mlflow.yaml").write_text("tracking_uri: null\n", encoding="utf-8")
         command = _Command(folder, root)
@@ -47,6 +51,24 @@ def resume_check(config: Config, *, kills: int, seed: int, say: Callable[[str], 
         say(
             f"OK: weights, optimizer, random generators, history and stop epoch are the same, bit for bit, after {killed} kills"
         )
+
+
+def with_absolute_paths(config: Config) -> dict[str, Any]:
+    """Return the values of a config that reads the same files from any folder."""
+    values = config.model_dump(mode="json", by_alias=True)
+    for section, keys in _PATHS.items():
+        for key in keys:
+            if values[section].get(key):
+                values[section][key] = str(Path(values[section][key]).absolute())
+    return values
+
+
+def link_downloads(folder: Path) -> None:
+    """Let trainings in `folder` find the sets that commands here have fetched."""
+    if DOWNLOADS.is_dir():
+        link = folder / DOWNLOADS
+        link.parent.mkdir(parents=True)
+        link.symlink_to(DOWNLOADS.absolute(), target_is_directory=True)
 
 
 class _Command:

@@ -49,6 +49,7 @@ class Service:
         if pictures.is_upload(content_type):
             inputs = pictures.rows_of(body, content_type, self.description.schema)
         else:
+            pictures.refuse_untyped(body, content_type, self.description.schema)
             inputs = self.decoder.decode(body)
         predictions = self.predictor.answers(self.predictor.predict(inputs))
         self.telemetry.rows.inc(len(inputs))

@@ -24,7 +24,8 @@ from serving.schema import Array
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-MAX_PIXELS = 50_000_000  # 150 MB as RGB
+MAX_PIXELS = 50_000_000  # 150 MB as RGB; of a picture, and of all of a request
+_MAGIC = (b"\x89PNG", b"\xff\xd8\xff", b"RIFF", b"GIF8", b"BM")  # no JSON begins like one of these
 _FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")
 _16_BITS = "I;16"  # how the modes of 16-bit gray begin
 _TO_8_BITS = 257  # 65535 / 255
@@ -49,11 +50,33 @@ def decode(payload: bytes, *, mode: Literal["L", "RGB"], size: tuple[int, int]) 
     return values if mode == "L" else np.ascontiguousarray(values.transpose(2, 0, 1))
 
 
+def looks_like_picture(payload: bytes) -> bool:
+    """Return whether bytes begin as those of a format do that is read."""
+    return payload.startswith(_MAGIC)
+
+
+def pixels_of(payload: bytes) -> int:
+    """Return width times height by the header, decoding nothing. Raises InvalidInput as `decode` does."""
+    picture = _recognized(payload)
+    return picture.width * picture.height
+
+
 def _opened(payload: bytes) -> "Image":
     """Return the first frame, decoded and upright."""
+    from PIL import ImageOps
+
+    picture = _recognized(payload)
+    try:
+        picture.load()
+        return ImageOps.exif_transpose(picture)
+    except Exception as error:  # Pillow's parsers raise what they like on damaged files
+        raise InvalidInput(f"the picture is damaged: {first_line(error)}") from error
+
+
+def _recognized(payload: bytes) -> "Image":
+    """Return a picture of which only the header is read."""
     from PIL import (
         Image,
-        ImageOps,
         UnidentifiedImageError,
         WebPImagePlugin,  # noqa: F401  # Image.open registers the others itself
     )
@@ -66,18 +89,14 @@ def _opened(payload: bytes) -> "Image":
         raise InvalidInput("this is no picture in PNG, JPEG, WebP, BMP or GIF; send the bytes of such a file") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise InvalidInput(f"the picture is too large: more than {MAX_PIXELS:,} pixels; send a smaller one") from error
-    except Exception as error:  # Pillow's parsers raise what they like on damaged files
+    except Exception as error:  # as above
         raise InvalidInput(f"the picture is damaged: {first_line(error)}") from error
     if picture.width * picture.height > MAX_PIXELS:
         raise InvalidInput(
             f"the picture is too large: {picture.width} x {picture.height}, and {MAX_PIXELS:,} pixels are the limit; "
             "send a smaller one"
         )
-    try:
-        picture.load()
-        return ImageOps.exif_transpose(picture)
-    except Exception as error:  # as above
-        raise InvalidInput(f"the picture is damaged: {first_line(error)}") from error
+    return picture
 
 
 def _flat(picture: "Image", mode: Literal["L", "RGB"]) -> "Image":

@@ -171,6 +171,14 @@ def test_two_numbers_are_predicted_together(run: Run) -> None:
     assert "size" not in config.data.columns
 
 
+def test_a_logarithm_is_not_suggested_where_one_of_several_targets_is_below_its_range(run: Run) -> None:
+    houses().with_columns(pl.Series("change", np.linspace(-5, 5, 400))).write_csv("x.csv")
+    assert run("x.csv", "price, customer_id")[0].prepare.normalize_target == "log"
+    config, _, text = run("x.csv", "price, change", name="y")
+    assert config.prepare.normalize_target == "standard"
+    assert "log needs values above -1" in text
+
+
 def test_a_column_whose_name_has_a_comma_is_one_target(run: Run) -> None:
     houses().rename({"price": "price, CHF"}).write_csv("x.csv")
     config, _, _ = run("x.csv", "price, CHF")
@@ -197,6 +205,44 @@ def test_a_folder_of_pictures_gets_convolutions_and_augmentation(run: Run) -> No
     assert config.model.name == "cnn"
     assert config.augment.translate > 0
     assert "24 rows of 20 x 20" in said[0]
+
+
+def pictures(*folders: str, suffix: str = "png", each: int = 12) -> None:
+    random = np.random.default_rng(0)
+    for folder in folders:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        for number in range(each):
+            Image.fromarray(random.integers(0, 256, (20, 20), dtype=np.uint8)).save(Path(folder, f"{number}.{suffix}"))
+
+
+@pytest.mark.parametrize("suffix", ["gif", "bmp", "JPEG", "webp"])
+def test_every_kind_of_picture_that_is_read_is_known(run: Run, suffix: str) -> None:
+    pictures("shots/cat", "shots/dog", suffix=suffix)
+    config, said, _ = run("shots")
+    assert isinstance(config.data, ImagesData)
+    assert said[0].startswith("shots: 24 rows of ")  # noise that was compressed has colors
+
+
+def test_class_folders_may_be_links(run: Run) -> None:
+    pictures("elsewhere/cat", "elsewhere/dog")
+    Path("shots").mkdir()
+    for name in ("cat", "dog"):
+        Path("shots", name).symlink_to(Path("elsewhere", name).absolute(), target_is_directory=True)
+    _, said, _ = run("shots")
+    assert "24 rows of 20 x 20" in said[0]
+
+
+@pytest.mark.parametrize("folders", [("shots/images",), ("shots/train", "shots/test")])
+def test_a_file_of_labels_beside_folders_that_are_no_classes_is_used(run: Run, folders: tuple[str, ...]) -> None:
+    pictures(*folders)
+    names = [Path(folder).name for folder in folders]
+    rows = [f"{name}/{number}.png,{'ab'[number % 2]}\n" for name in names for number in range(12)]
+    Path("shots/labels.csv").write_text("file,kind\n" + "".join(rows))
+    config, said, text = run("shots")
+    assert isinstance(config.data, ImagesData)
+    assert config.data.labels == "shots/labels.csv"
+    assert "classification: 2 classes: a, b" in text
+    assert not [line for line in said if line.startswith("warning: ") and "left out" in line]
 
 
 def test_arrays_of_large_images_get_a_resnet_and_targets_are_found_beside(run: Run) -> None:

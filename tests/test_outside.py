@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.config import load
+from pipeline.errors import DataError
 from pipeline.outside import data_files, model_files
 
 
@@ -27,6 +28,13 @@ def test_a_file_with_other_content_has_another_digest_and_the_same_content_the_s
     assert digest(table) != before
     table.write_text("age,income\n30,100\n40,200\n")
     assert digest(table) == before
+
+
+def test_a_file_whose_name_is_no_utf_8_is_refused_in_one_line(table: Path) -> None:
+    Path("shards").mkdir()
+    Path(os.fsdecode(b"shards/caf\xe9.parquet")).touch()
+    with pytest.raises(DataError, match=r"^data: 'shards/caf\\udce9.parquet' .* has a name that is no UTF-8 text; rename it$"):
+        digest(Path("shards"))
 
 
 def test_a_large_file_is_hashed_once_until_it_changes(table: Path) -> None:

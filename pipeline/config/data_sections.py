@@ -66,6 +66,9 @@ class ArraysData(Section):
     inputs: str = Field("auto", description="name of the inputs in the .npz file")
     targets: str = Field("auto", description="name of the targets in the .npz file")
     task: DataTask = Field("auto", description="what the targets are; auto: read from their values")
+    columns: dict[str, ColumnKind] = Field(
+        default_factory=dict, description="kind of a column of (rows, columns): x0, x1, …; ignore leaves it out"
+    )
     target: str = Field("target", description="what the target is called in answers and pictures")
 
 

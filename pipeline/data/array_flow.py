@@ -24,6 +24,7 @@ from serving.schema import Schema
 _TRAIN, _VALIDATION = SPLITS.index("train"), SPLITS.index("validation")
 _CHUNK_BYTES = 16 * 1024 * 1024
 _ORIGINALS = 8  # picture files that travel to the bundle's golden requests
+_LARGEST_ORIGINAL, _LARGEST_ORIGINALS = 1_000_000, 4_000_000  # bytes of one, and of all: a service reads them when it starts
 
 
 class ArrayFlow:
@@ -92,12 +93,16 @@ class ArrayFlow:
             yield start, np.ascontiguousarray(inputs[start : start + step], dtype=np.float32)
 
     def _originals(self, assignment: NDArray[np.int8]) -> dict[str, list[Any]]:
-        """Return the files of a few validation pictures, and their positions among the validation rows."""
+        """Return the files of a few validation pictures that are not large, and their positions among the validation rows."""
         assert self._arrays.original is not None
         numbers = np.flatnonzero(assignment == _VALIDATION)
         positions = np.unique(np.linspace(0, len(numbers) - 1, min(_ORIGINALS, len(numbers))).astype(int)).tolist()
-        files = [self._arrays.original(int(numbers[position])) for position in positions]
+        kept: dict[int, bytes] = {}
+        for position in positions:
+            file = self._arrays.original(int(numbers[position]))
+            if len(file) <= _LARGEST_ORIGINAL and sum(map(len, kept.values())) + len(file) <= _LARGEST_ORIGINALS:
+                kept[position] = file
         return {
-            "rows": positions,
-            "pictures": [base64.b64encode(file).decode() for file in files],
+            "rows": list(kept),
+            "pictures": [base64.b64encode(file).decode() for file in kept.values()],
         }

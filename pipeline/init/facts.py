@@ -75,9 +75,10 @@ def target_fact(table: Table, names: tuple[str, ...], *, numbers: bool) -> Targe
     frame = table.frame.select(names).collect()
     rows = len(frame.drop_nulls())
     if numbers:
-        skews = [(frame[name].cast(float).skew(), frame[name].cast(float).min()) for name in names]
-        skew, least = max(((s or 0.0, _number(low)) for s, low in skews), key=lambda pair: abs(pair[0]))
-        return TargetFact(rows, skew=skew, least=least)
+        columns = [frame[name].cast(float) for name in names]
+        skew = max((_number(column.skew()) for column in columns), key=abs)
+        # One normalization holds for all of them, so it is the least of all that counts.
+        return TargetFact(rows, skew=skew, least=min(_number(column.min()) for column in columns))
     if len(names) > 1:
         return TargetFact(rows)
     counts = frame[names[0]].drop_nulls().alias("cell").value_counts()["count"].to_list()

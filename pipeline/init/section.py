@@ -3,12 +3,12 @@
 from pathlib import Path
 
 from pipeline.config.data_sections import ArraysData, DataConfig, ImagesData, PythonData, TableData
+from pipeline.data.sources.picture_folders import SUFFIXES, Below, pictures_below
 from pipeline.errors import UserError
 
 _TABLES = (".csv", ".tsv", ".txt", ".parquet", ".pq")
 _PARQUET = (".parquet", ".pq")
 _ARRAYS = (".npz", ".npy")
-_PICTURES = (".png", ".jpg", ".jpeg", ".webp")
 _NAMES_OF_TARGETS = (
     ("inputs", "targets"),
     ("images", "labels"),
@@ -38,7 +38,7 @@ def section_for(path: Path, target: str | None) -> DataConfig:
         return ArraysData(path=place, targets_path=targets, target=target or ANY_TARGET)
     if suffix == ".py":
         return PythonData(file=place, target=target or ANY_TARGET)
-    if suffix in _PICTURES:
+    if suffix in SUFFIXES:
         raise UserError(f"init: {place!r} is one picture; name the folder that holds a folder of pictures for each class")
     raise UserError(
         f"init: {place!r} is no kind of file that is read: {', '.join((*_TABLES, *_ARRAYS))}, a .py file, "
@@ -47,18 +47,20 @@ def section_for(path: Path, target: str | None) -> DataConfig:
 
 
 def _folder(path: Path, target: str | None) -> DataConfig:
-    found = {suffix.lower() for suffix in {file.suffix for file in path.rglob("*") if not file.name.startswith(".")}}
+    below = pictures_below(path)
+    found = {Path(name).suffix.lower() for name in below.others}
     if found & set(_PARQUET):
         return TableData(path=str(path), target=target or ANY_TARGET)
-    if found & set(_PICTURES):
-        labels = [*path.glob("*.csv"), *path.glob("*.tsv")] if not _class_folders(path) else []
+    if below.pictures:
+        labels = [] if _has_classes(below) else [*path.glob("*.csv"), *path.glob("*.tsv")]
         return ImagesData(path=str(path), labels=str(labels[0]) if len(labels) == 1 else None, target=target or "label")
     seen = f"it holds {', '.join(sorted(found - {''})[:5])}" if found - {""} else "it is empty"
     raise UserError(f"init: the folder {str(path)!r} has neither Parquet files nor pictures ({seen}); name a folder that has")
 
 
-def _class_folders(path: Path) -> bool:
-    return any(file.suffix.lower() in _PICTURES for folder in path.iterdir() if folder.is_dir() for file in folder.rglob("*"))
+def _has_classes(below: Below) -> bool:
+    """Return whether the folders look like classes: one alone, such as images/, and train/ beside test/ do not."""
+    return len(below.classes) >= 2 and not below.are_splits
 
 
 def _targets_beside(path: Path) -> str | None:

@@ -17,7 +17,14 @@ from serving.schema import Schema
 _JSON = "Content-Type: application/json"
 _LONGEST = 2_000  # characters of a body that people still copy
 _BODY = "try-it.json"
-_TYPES = {".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".webp": "image/webp"}
+_TYPES = {
+    ".png": "image/png",
+    ".jpg": "image/jpeg",
+    ".jpeg": "image/jpeg",
+    ".webp": "image/webp",
+    ".gif": "image/gif",
+    ".bmp": "image/bmp",
+}
 
 
 def try_it(
@@ -47,7 +54,9 @@ def _record(schema: Schema, row: Sequence[Any]) -> dict[str, Any]:
 
 
 def _upload(picture: Path, url: str) -> str:
-    kind = _TYPES.get(picture.suffix.lower(), "application/octet-stream")
+    kind = _TYPES.get(
+        picture.suffix.lower(), "image/*"
+    )  # the service looks at the bytes, once it is told that they are a picture
     return shlex.join(["curl", "-s", url, "-H", f"Content-Type: {kind}", "--data-binary", f"@{picture}"])
 
 

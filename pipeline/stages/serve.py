@@ -13,7 +13,7 @@ from pipeline.stages import Outcome
 from serving.files import write_atomic
 
 _EVERY_ADDRESS = {"0.0.0.0", "::"}  # noqa: S104  # compared, not bound
-_SUFFIXES = {b"\x89PNG": ".png", b"\xff\xd8\xff": ".jpg", b"RIFF": ".webp"}
+_SUFFIXES = {b"\x89PNG": ".png", b"\xff\xd8\xff": ".jpg", b"RIFF": ".webp", b"GIF8": ".gif", b"BM": ".bmp"}
 
 
 def run(config: Config, exported: Exported, *, say: Callable[[str], object]) -> Outcome:

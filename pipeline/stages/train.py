@@ -50,7 +50,7 @@ _FIXED = (  # beginnings of keys that a checkpoint has in it, or that `auto` was
 def run(config: Config, prepared: Prepared, *, out: Path, tracker: Tracker, resume: Resume | None = None) -> Outcome:
     """Train `model` on the train rows and keep the epoch that is best on the validation rows."""
     section = config.train
-    check_folds(config)
+    check_folds(config, prepared, out=out)
     origin = {name: config.section(name) for name in ("seed", "model", "train", "augment")} | {"prepared": prepared.digest}
     last, resumed = _last_checkpoint(resume, out, origin) if resume else (None, {})
     source = _custom_source(config, out)

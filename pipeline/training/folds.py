@@ -6,6 +6,7 @@ chosen on the scored rows: Cawley and Talbot 2010.)
 """
 
 import math
+import shutil
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -16,7 +17,7 @@ import numpy as np
 from pipeline.artifacts import Model, Prepared
 from pipeline.config import Config
 from pipeline.data.prepare import Fold, prepare
-from pipeline.errors import UserError
+from pipeline.errors import Interrupted, UserError
 from pipeline.manifest import Manifest, now, records_of, write_manifest
 from pipeline.metrics.score import score
 from pipeline.models.deployable import Deployable
@@ -31,15 +32,27 @@ from pipeline.training.weights import load
 from serving.files import write_atomic
 
 FOLDS = "folds.jsonl"
+_SCRATCH = "fold-"
+_FEW = 100  # rows for each fold: with more, equal rows hardly make too few groups
 
 
-def check_folds(config: Config) -> None:
-    """Raise UserError for folds that cannot be made, before anything is trained."""
-    if config.train.folds is not None and config.prepare.split == "time":
+def check_folds(config: Config, prepared: Prepared, *, out: Path) -> None:
+    """Raise UserError for folds that cannot be made, before anything is trained; `out` has room to try the first one."""
+    count = config.train.folds
+    if count is None:
+        return
+    if config.prepare.split == "time":
         raise UserError(
             f"train.folds: {config.train.folds}: folds would train on rows that are later than those they are scored on, and "
             "prepare.split is time; set train.folds=null, or another prepare.split"
         )
+    rows = sum(len(prepared.row_numbers(split)) for split in ("train", "validation"))
+    if rows < count:
+        raise UserError(f"train.folds: {count}: there are {rows:,} rows that are not test; set fewer folds")
+    # Groups are known to the split alone, which takes a pass over the rows.
+    if config.prepare.split == "grouped" or rows < _FEW * count:
+        with TemporaryDirectory(dir=out, prefix=_SCRATCH) as scratch:
+            _prepared(config, Path(scratch, "prepared"), Fold(0, count))
 
 
 def cross_validate(
@@ -52,11 +65,20 @@ def cross_validate(
     count = config.train.folds
     assert count is not None
     lines = _done(out / FOLDS)
+    for left in out.glob(f"{_SCRATCH}*/"):  # of a training that was killed: it would become part of the model
+        shutil.rmtree(left)
     for number in range(len(lines), count):
         tracker.event("working_on", what=f"fold {number + 1} of {count}")
-        with TemporaryDirectory(dir=out, prefix="fold-") as scratch:
+        with TemporaryDirectory(dir=out, prefix=_SCRATCH) as scratch:
             prepared = _prepared(config, Path(scratch, "prepared"), Fold(number, count))
-            lines.append({"fold": number + 1, **_trained(config, prepared, Path(scratch), source, choices, interrupt)})
+            try:
+                found = _trained(config, prepared, Path(scratch), source, choices, interrupt)
+            except Interrupted as error:  # its words are of a training that can go on in the middle
+                raise Interrupted(
+                    f"train: stopped by {interrupt.signal} in fold {number + 1} of {count}; finished folds are kept; "
+                    f"go on with: python -m pipeline train --resume --run {out.parent.name}"
+                ) from error
+            lines.append({"fold": number + 1, **found})
         tracker.metrics({f"fold/{name}": value for name, value in lines[-1].items() if name != "fold"}, step=number + 1)
         write_atomic(out / FOLDS, b"".join(msgspec.json.encode(line) + b"\n" for line in lines))
     return lines

@@ -5,6 +5,8 @@ curl -F a=@3.png -F b=@7.jpg …                                   a row for eac
 """
 
 import io
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import cast
 
 import numpy as np
@@ -14,7 +16,7 @@ from werkzeug.formparser import MultiPartParser
 from werkzeug.http import parse_options_header
 
 from serving.errors import InvalidInput
-from serving.images import decode
+from serving.images import MAX_PIXELS, decode, looks_like_picture, pixels_of
 from serving.schema import Array, Schema
 
 _FORM = "multipart/form-data"
@@ -32,6 +34,16 @@ def is_upload(content_type: str) -> bool:
     return content_type[: len(_FORM)].lower().startswith(("image/", _FORM))
 
 
+def refuse_untyped(body: bytes, content_type: str, schema: Schema) -> None:
+    """Raise InvalidInput for a picture whose Content-Type is another one, such as the one that curl sends by itself."""
+    if schema.picture is not None and looks_like_picture(body):
+        seen = f"with the Content-Type {content_type[:_LONGEST]}" if content_type else "without a Content-Type"
+        raise InvalidInput(
+            f"the body is a picture, sent {seen}, so it is not read as one; {USAGE}: "
+            "curl -H 'Content-Type: image/png' --data-binary @picture.png"
+        )
+
+
 def rows_of(body: bytes, content_type: str, schema: Schema) -> Array:
     """Return (pictures, *schema.shape) float32.
 
@@ -46,13 +58,35 @@ def rows_of(body: bytes, content_type: str, schema: Schema) -> Array:
     height, width = schema.shape[-2:]
     if media_type != _FORM:
         return decode(body, mode=schema.picture, size=(height, width))[np.newaxis]
+    files = _files(body, options)
+    _check_sizes(files)
     found = []
-    for index, payload in enumerate(_files(body, options)):
-        try:
+    for index, payload in enumerate(files):
+        with _placed(index):
             found.append(decode(payload, mode=schema.picture, size=(height, width)))
-        except InvalidInput as error:
-            raise InvalidInput(str(error), field=f"files[{index}]") from error
     return np.stack(found)
+
+
+def _check_sizes(files: list[bytes]) -> None:
+    """Raise InvalidInput for pictures that are too large together: a few kB can hold more than a worker decodes in a minute."""
+    total = 0
+    for index, payload in enumerate(files):
+        with _placed(index):
+            total += pixels_of(payload)
+            if total > MAX_PIXELS:
+                raise InvalidInput(
+                    f"the pictures up to this one have {total:,} pixels in all, and {MAX_PIXELS:,} are the limit of a request; "
+                    "send fewer in a request, or smaller ones"
+                )
+
+
+@contextmanager
+def _placed(index: int) -> Iterator[None]:
+    """Give errors the place of a file in its form."""
+    try:
+        yield
+    except InvalidInput as error:
+        raise InvalidInput(str(error), field=f"files[{index}]") from error
 
 
 def _files(body: bytes, options: dict[str, str]) -> list[bytes]:
@@ -70,7 +104,9 @@ def _files(body: bytes, options: dict[str, str]) -> list[bytes]:
     except ValueError as error:  # no boundary, or cut
         raise InvalidInput(f"the body is no whole multipart/form-data; {USAGE}") from error
     for name, _ in cast("list[tuple[str, str]]", texts):
-        raise InvalidInput("is a text, not a file; a file is sent as in curl -F picture=@digit.png", field=str(name)[:_LONGEST])
+        raise InvalidInput(
+            "is a text, not a file; a file is sent as in curl -F picture=@digit.png", field=str(name or "")[:_LONGEST] or None
+        )
     if not files:
         raise InvalidInput(f"the form holds no file; {USAGE}")
     return [file.read() for _, file in cast("list[tuple[str, FileStorage]]", files)]

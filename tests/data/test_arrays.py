@@ -54,6 +54,22 @@ def line(error: pytest.ExceptionInfo[DataError]) -> str:
     return "\n".join(error.value.lines)
 
 
+def test_kinds_of_columns_hold_for_arrays_of_columns_and_are_refused_for_others() -> None:
+    np.savez("data.npz", X=np.arange(10).reshape(5, 2), y=LABELS)
+    assert open_arrays(ArraysData(path="data.npz", columns={"x1": "category"})).kinds == {"x1": "category"}
+    np.savez("data.npz", X=IMAGES, y=LABELS)
+    with pytest.raises(DataError) as caught:
+        open_arrays(ArraysData(path="data.npz", columns={"x1": "category"}))
+    assert line(caught) == (
+        "data.columns: x1: inputs of data.npz have the shape (5, 6, 7), and only (rows, columns) have columns; leave it out"
+    )
+
+
+def test_texts_that_differ_by_blanks_are_one_class_which_is_too_few() -> None:
+    with pytest.raises(DataError, match="is 'a' in every row, so there is nothing to learn; choose another target"):
+        taken(np.arange(10).reshape(5, 2), np.array(["a", "a ", " a", "a", "a"]))
+
+
 @pytest.mark.parametrize(("inputs", "targets"), [("inputs", "targets"), ("X", "y"), ("images", "labels"), ("data", "target")])
 def test_the_arrays_of_an_npz_file_are_found_by_their_usual_names(inputs: str, targets: str) -> None:
     arrays = read(**{inputs: IMAGES, targets: LABELS}).source

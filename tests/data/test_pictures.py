@@ -303,6 +303,54 @@ def test_a_file_of_labels_that_cannot_be_used_is_refused_with_its_lines(text: st
     assert str(refused.value) == message
 
 
+def test_a_missing_word_among_numbers_is_no_class_and_among_texts_it_is() -> None:
+    for number in range(3):
+        draw(f"{number}.png")
+    numbers = write_labels(("0.png", "1.5"), ("1.png", "NA"), ("2.png", "nan"))
+    with pytest.raises(DataError) as caught:
+        opened(labels=numbers)
+    (line,) = caught.value.lines
+    assert line == "data.labels: labels.csv has no label in line(s) 3, 4 ('NA', 'nan' among numbers); fill or delete them"
+    assert opened(labels=write_labels(("0.png", "CH"), ("1.png", "NA"), ("2.png", "CH"))).classes == ("CH", "NA")
+
+
+def test_the_first_label_that_is_no_number_is_named_with_its_line() -> None:
+    for number in range(3):
+        draw(f"{number}.png")
+    labels = write_labels(("2.png", "1.5"), ("1.png", "3 m"), ("0.png", "?!"))
+    with pytest.raises(DataError, match=r"^data.task: regression needs .*; labels.csv has '3 m' in line 3$"):
+        opened(labels=labels, task="regression")
+
+
+def test_the_file_of_labels_is_not_among_those_that_are_left_out() -> None:
+    for number in range(2):
+        draw(f"images/{number}.png")
+    Path("pictures/notes.txt").touch()
+    Path("pictures/labels.csv").write_text("file,label\nimages/0.png,a\nimages/1.png,b\n")
+    left_out = found(opened(labels="pictures/labels.csv"), "other_files")
+    assert left_out.text == "1 file(s) are no pictures by their names and are left out: notes.txt"
+
+
+def test_folders_whose_names_differ_by_blanks_are_one_label_which_is_too_few() -> None:
+    draw("cat/0.png")
+    draw("cat /1.png")
+    with pytest.raises(DataError, match=r"the pictures of pictures have one label only, 'cat"):
+        opened()
+
+
+@pytest.mark.parametrize("path", [b"pictures/cat/caf\xe9.png", b"pictures/caf\xe9/0.png", b"pictures/caf\xe9.txt"])
+def test_a_name_that_is_no_utf_8_is_named(path: bytes) -> None:
+    draw("dog/0.png")
+    odd = Path(os.fsdecode(path))
+    odd.parent.mkdir(parents=True, exist_ok=True)
+    odd.write_bytes(Path("pictures/dog/0.png").read_bytes())
+    for read in (opened, lambda: files_of(ImagesData(path="pictures"))):
+        with pytest.raises(
+            DataError, match=r"^data: '.*caf\\udce9.*' below 'pictures' has a name that is no UTF-8 text; rename"
+        ):
+            read()
+
+
 def test_labels_that_are_no_utf_8_are_refused_with_the_byte() -> None:
     draw("0.png")
     Path("labels.csv").write_bytes(b"file,label\n0.png,caf\xe9\n")
@@ -369,7 +417,10 @@ def test_a_folder_without_classes_is_refused(make: Any, message: str) -> None:
     ("task", "message"),
     [
         ("multilabel", "data.task: multilabel is for tables and arrays"),
-        ("regression", "data.task: regression needs a file of labels that are numbers; the names of folders has 'a'"),
+        (
+            "regression",
+            "data.task: regression needs a file of labels that are numbers; the names of folders are classes, such as 'a'",
+        ),
     ],
 )
 def test_a_task_that_folders_cannot_have_is_refused(task: str, message: str) -> None:

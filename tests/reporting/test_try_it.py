@@ -96,11 +96,16 @@ def test_a_long_row_is_posted_from_a_file(received: Received, tmp_path: Path) ->
     assert try_it(schema_of(shape=(3, 32, 32)), [row], url=received.url) == []
 
 
-def test_a_picture_is_uploaded_byte_for_byte_with_its_type(received: Received, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("suffix", "kind"),
+    [("png", "png"), ("jpg", "jpeg"), ("jpeg", "jpeg"), ("webp", "webp"), ("gif", "gif"), ("bmp", "bmp"), ("picture", "*")],
+)
+def test_a_picture_is_uploaded_byte_for_byte_with_its_type(received: Received, tmp_path: Path, suffix: str, kind: str) -> None:
     payload = b"\x89PNG\r\n\x1a\n\n\r\n\0@end"
-    (tmp_path / "cat's.png").write_bytes(payload)
-    (line,) = try_it(schema_of(shape=(8, 8), picture="L"), [], url=received.url, picture=Path("cat's.png"))
-    assert received.run(line, tmp_path)[1:] == ("image/png", payload)
+    name = f"cat's.{suffix}"
+    (tmp_path / name).write_bytes(payload)
+    (line,) = try_it(schema_of(shape=(8, 8), picture="L"), [], url=received.url, picture=Path(name))
+    assert received.run(line, tmp_path)[1:] == (f"image/{kind}", payload)
 
 
 def test_a_model_of_plain_arrays_takes_no_upload_and_no_rows_give_no_line(tmp_path: Path) -> None:

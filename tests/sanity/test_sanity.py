@@ -196,7 +196,7 @@ def test_rows_a_thousand_times_too_large_are_found_by_column(project: Project) -
     changed_rows(project, "iris", "frame.iloc[:, :4] *= 1000")
     code, lines = checked(project, *CHANGED, "data.target=y", "prepare.normalize=none", *ONE_FORMAT)
     assert code == 3
-    assert "'sepal length (cm)' has mean 58" in lines["input scale"]
+    assert "'sepal length (cm)' has mean 5" in lines["input scale"]
     assert lines["input scale"].endswith("set prepare.normalize=standard")
     assert lines["first loss"].startswith("FAIL")
     code, lines = checked(project)

@@ -3,7 +3,9 @@
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from serving.bundle import Bundle
 from tests.conftest import Project
@@ -34,6 +36,20 @@ def test_what_was_exported_on_request_is_what_is_served(project: Project, starte
     project.run("serve")
     assert project.latest == trained
     assert Bundle(Path(started[0][4])).description.artifact.runtime == "torchscript"
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "webp", "gif", "bmp"])
+def test_the_request_to_copy_names_the_type_of_its_picture(project: Project, started: list[list[str]], suffix: str) -> None:
+    random = np.random.default_rng(0)
+    for number in range(48):
+        file = project.folder / "pictures" / "ab"[number % 2] / f"{number}.{suffix}"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(random.integers(0, 120, (8, 8), dtype=np.uint8) + np.uint8(120 * (number % 2))).save(file)
+    code, out, err = project.run("serve", "data={source: images, path: pictures}", "train.epochs=1")
+    assert (code, err) == (0, [])
+    (line,) = [line for line in out if line.startswith("try: ")]
+    assert f"'Content-Type: image/{'jpeg' if suffix == 'jpg' else suffix}'" in line
+    assert f"/try-it.{suffix}" in line
 
 
 def test_a_later_port_changes_nothing_but_the_port(project: Project, started: list[list[str]]) -> None:

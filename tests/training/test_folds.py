@@ -1,6 +1,8 @@
 """Cross-validation: every row that is no test row is scored once, by a training that has not seen it."""
 
 import json
+import os
+import signal
 from typing import Any
 
 import pytest
@@ -86,6 +88,50 @@ def test_a_training_that_is_stopped_between_folds_goes_on_with_the_next_one(
         patch.setattr(folds, "_trained", lambda *arguments: trained(*arguments) if left.pop() else {})
         assert project.run("train", *WORDS, "name=again", "--resume")[0] == 0
     assert lines(project) == expected
+
+
+def test_a_signal_in_a_fold_says_which_one_and_names_the_run(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    trained = folds._trained
+
+    def stopped(*arguments: Any) -> dict[str, Any]:
+        if (project.folder / "runs").exists() and any(project.folder.glob("runs/*/train.partial/folds.jsonl")):
+            os.kill(os.getpid(), signal.SIGINT)
+        return trained(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(folds, "_trained", stopped)
+        code, _, err = project.run("train", *WORDS)
+    (run,) = [path.parent.name for path in project.folder.glob("runs/*/train.partial")]
+    assert code == 130
+    (line,) = err
+    assert line.startswith("train: stopped by SIGINT in fold 2 of 3; finished folds are kept; go on with: ")
+    assert line.endswith(f"python -m pipeline train --resume --run {run}")
+    left = project.folder / "runs" / run / "train.partial" / "fold-killed"  # as SIGKILL leaves one
+    left.mkdir()
+    (left / "best.pt").write_bytes(b"?")
+    assert project.run("train", "--resume", "--run", run, config=None)[0] == 0
+    manifest = json.loads((project.folder / "runs" / run / "train" / "manifest.json").read_text())
+    assert not [name for name in manifest["makes"] if name.startswith("fold-")]
+    assert [line["fold"] for line in lines(project)] == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["data={path: rows.csv, target: y, columns: {who: ignore}}", "train.folds=100"], "train.folds: 100: there are 7"),
+        (
+            ["data={path: rows.csv, target: y}", "prepare={split: grouped, split_column: who}", "train.folds=9"],
+            "train.folds: 9 folds need at least 9 groups of rows that are not test, and there are ",
+        ),
+    ],
+)
+def test_impossible_folds_are_refused_before_anything_is_trained(project: Project, words: list[str], message: str) -> None:
+    rows = "".join(f"{n / 7},p{n % 8},{n % 3}.5\n" for n in range(90))
+    (project.folder / "rows.csv").write_text("a,who,y\n" + rows)
+    code, _, err = project.run("train", *words)
+    assert code == 2
+    assert err[0].startswith(message)
+    assert not list(project.folder.glob("runs/*/train.partial/*.pt"))
 
 
 def test_folds_of_a_split_by_time_are_refused(project: Project) -> None:

@@ -85,7 +85,7 @@ def files_of(section: DataConfig) -> list[Path]:
         case ArraysData():
             return sorted(Path(path) for path in (section.path, section.targets_path) if path is not None)
         case ImagesData():
-            from pipeline.data.sources.picture_files import pictures_below
+            from pipeline.data.sources.picture_folders import pictures_below
 
             root = Path(section.path)
             pictures = [root / name for name in pictures_below(root).pictures] if root.is_dir() else [root]

@@ -31,7 +31,13 @@ _DARKEST = 128  # uint8 images that never reach it, such as masks of 0 and 1, ar
 def open_arrays(section: ArraysData) -> Opened:
     """Return the rows of .npz or .npy files. Raises DataError for what cannot be learned from."""
     inputs, targets = read_arrays(section)
-    return from_arrays(inputs, targets, target=section.target, task=section.task, origin=section.path)
+    opened = from_arrays(inputs, targets, target=section.target, task=section.task, origin=section.path)
+    if section.columns and isinstance(opened.source, Arrays):
+        raise DataError(
+            f"data.columns: {', '.join(section.columns)}: inputs of {section.path} have the shape {inputs.shape}, and only "
+            "(rows, columns) have columns; leave it out"
+        )
+    return replace(opened, kinds=section.columns)
 
 
 def from_arrays(inputs: NDArray[Any], targets: NDArray[Any], *, target: str, task: DataTask, origin: str) -> Opened:

@@ -76,7 +76,7 @@ def _check(values: NDArray[Any], name: str, origin: str) -> None:
         raise DataError(
             f"data: target {name!r} of {origin} is {seen} in {len(missing):,} row(s): {some(missing.tolist())}; leave them out"
         )
-    columns = values.reshape(len(values), -1)
+    columns = (np.char.strip(_as_text(values)) if kind in _TEXT else values).reshape(len(values), -1)
     constant = [index for index in range(columns.shape[1]) if (columns[:, index] == columns[0, index]).all()]
     if constant:
         which = f"target {name!r}" if values.ndim == 1 else f"column {constant[0]} of target {name!r}"

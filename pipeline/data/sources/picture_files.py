@@ -2,31 +2,21 @@
 
 import csv
 import io
+import math
 import os
 import posixpath
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pipeline.config.data_sections import ImagesData
+from pipeline.config.data_sections import MISSING_WORDS, ImagesData
 from pipeline.data.findings import Finding, some
 from pipeline.data.sources import existing
+from pipeline.data.sources.picture_folders import SUFFIXES, Below, named, pictures_below
 from pipeline.errors import DataError
 
-_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif")
-_SPLITS = {"train", "training", "test", "testing", "val", "valid", "validation"}
-_NAMED = 5  # files that a line names
 _DELIMITERS = ",;\t"
-
-
-@dataclass(frozen=True)
-class Below:
-    """What is below a folder, as paths relative to it with slashes, sorted; hidden files and folders are left out."""
-
-    pictures: list[str]
-    others: list[str]  # by their names no pictures
-    folders: list[str]  # directly below, with or without pictures
 
 
 @dataclass(frozen=True)
@@ -36,6 +26,7 @@ class Listed:
     paths: list[str]
     labels: list[str]
     target: str
+    lines: list[int]  # of the file of labels; none where folders are classes
     findings: tuple[Finding, ...]
 
 
@@ -48,45 +39,16 @@ def list_pictures(section: ImagesData) -> Listed:
     below = pictures_below(root)
     if not below.pictures:
         raise DataError(
-            f"data.path: {section.path!r} holds no pictures ({', '.join(_SUFFIXES)}); "
+            f"data.path: {section.path!r} holds no pictures ({', '.join(SUFFIXES)}); "
             + (f"it has {len(below.others):,} other file(s), such as {below.others[0]}" if below.others else "it has no files")
         )
     return _by_folder(below, section) if section.labels is None else _by_file(below, section, section.labels)
 
 
-def pictures_below(root: Path) -> Below:
-    """Return what is below a folder, links followed."""
-    pictures: list[str] = []
-    others: list[str] = []
-    for path in _files_below(root):
-        (pictures if path.lower().endswith(_SUFFIXES) else others).append(path)
-    folders = [entry.name for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith(".")]
-    return Below(sorted(pictures), sorted(others), sorted(folders))
-
-
-def named(paths: Sequence[str]) -> str:
-    """Return the first paths of a list as text, and how many more there are."""
-    more = f" and {len(paths) - _NAMED:,} more" if len(paths) > _NAMED else ""
-    return ", ".join(paths[:_NAMED]) + more
-
-
-def _files_below(root: Path) -> Iterator[str]:
-    visited: set[str] = set()
-    for folder, folders, files in os.walk(root, followlinks=True):
-        visited.add(os.path.realpath(folder))
-        # A link to a folder above would never end.
-        folders[:] = [
-            name for name in folders if not name.startswith(".") and os.path.realpath(Path(folder, name)) not in visited
-        ]
-        for name in files:
-            if not name.startswith("."):
-                yield Path(folder, name).relative_to(root).as_posix()
-
-
 def _by_folder(below: Below, section: ImagesData) -> Listed:
     paths = [path for path in below.pictures if "/" in path]
     labels = [path.split("/", 1)[0] for path in paths]
-    classes = sorted(set(labels))
+    classes = below.classes
     if len(classes) < 2:
         seen = f"one folder with pictures, {classes[0]!r}" if classes else f"{len(below.pictures):,} picture(s) and no folders"
         raise DataError(
@@ -99,12 +61,12 @@ def _by_folder(below: Below, section: ImagesData) -> Listed:
     if empty := [name for name in below.folders if name not in classes]:
         text = f"{len(empty)} folder(s) of {section.path} hold no picture and are no class: {named(empty)}"
         findings.append(_warning("empty_class", text, "fill or delete them"))
-    if {name.lower() for name in classes} <= _SPLITS:
+    if below.are_splits:
         text = (
             f"the folders of {section.path} are called {named(classes)}: by their names splits, but they are taken as classes"
         )
         findings.append(_warning("split_folders", text, "set data.path to the one that has a folder for each class"))
-    return Listed(paths, labels, section.target, tuple(findings))
+    return Listed(paths, labels, section.target, [], tuple(findings))
 
 
 def _by_file(below: Below, section: ImagesData, labels: str) -> Listed:
@@ -115,13 +77,15 @@ def _by_file(below: Below, section: ImagesData, labels: str) -> Listed:
     pairs = [(posixpath.normpath(row[name_at].strip().replace("\\", "/")), row[label_at].strip()) for _, row in rows]
     lines = [line for line, _ in rows]
     _check_pairs(pairs, lines, labels)
-    label_of = dict(pairs)
+    label_of, line_of = dict(pairs), {path: line for line, (path, _) in zip(lines, pairs, strict=True)}
     paths = sorted(known & label_of.keys())
     if not paths:
         raise DataError(
             f"data.labels: none of the {len(pairs):,} files that {labels} lists is below {section.path!r}: {pairs[0][0]}, …"
         )
-    findings = [*_left_out(below)]
+    used = os.path.realpath(labels)
+    others = [path for path in below.others if os.path.realpath(Path(section.path, path)) != used]
+    findings = [*_left_out(replace(below, others=others))]
     if missing := sorted(label_of.keys() - known):
         text = f"{len(missing):,} picture(s) that {labels} lists are not below {section.path}: {named(missing)}"
         findings.append(
@@ -132,7 +96,8 @@ def _by_file(below: Below, section: ImagesData, labels: str) -> Listed:
     if unlisted := sorted(known - label_of.keys()):
         text = f"{len(unlisted):,} picture(s) of {section.path} are not in {labels} and are left out: {named(unlisted)}"
         findings.append(_warning("unlisted_pictures", text, "list them, if they have labels"))
-    return Listed(paths, [label_of[path] for path in paths], header[label_at], tuple(findings))
+    labels_of_paths, lines_of_paths = [label_of[path] for path in paths], [line_of[path] for path in paths]
+    return Listed(paths, labels_of_paths, header[label_at], lines_of_paths, tuple(findings))
 
 
 Rows = list[tuple[int, list[str]]]  # number of the line, cells
@@ -166,7 +131,7 @@ def _read_csv(path: Path, labels: str) -> tuple[list[str], Rows]:
 def _column_of_names(header: list[str], rows: Rows, known: set[str], labels: str) -> int:
     """Return the column that names pictures: most of its cells are files that are there, or look like some."""
     scores = [
-        sum((row[at].strip() in known) + row[at].strip().lower().endswith(_SUFFIXES) for _, row in rows)
+        sum((row[at].strip() in known) + row[at].strip().lower().endswith(SUFFIXES) for _, row in rows)
         for at in range(len(header))
     ]
     best = max(range(len(header)), key=scores.__getitem__)
@@ -195,8 +160,15 @@ def _column_of_labels(header: list[str], name_at: int, section: ImagesData, labe
 def _check_pairs(pairs: list[tuple[str, str]], lines: list[int], labels: str) -> None:
     """Raise DataError for files without a label, and for those that are listed twice."""
     faults = []
-    if empty := [line for line, (_, label) in zip(lines, pairs, strict=True) if not label]:
-        faults.append(f"data.labels: {labels} has no label in line(s) {some(empty)}; fill or delete them")
+    given = [label for _, label in pairs if label not in MISSING_WORDS]
+    # Among texts, NA may be Namibia.
+    missing = MISSING_WORDS if given and all(map(is_number, given)) else ("",)
+    if empty := [(line, label) for line, (_, label) in zip(lines, pairs, strict=True) if label in missing]:
+        words = ", ".join(sorted({repr(label) for _, label in empty if label}))
+        seen = f" ({words} among numbers)" if words else ""
+        faults.append(
+            f"data.labels: {labels} has no label in line(s) {some([line for line, _ in empty])}{seen}; fill or delete them"
+        )
     counts = Counter(path for path, _ in pairs)
     if twice := [path for path, count in counts.items() if count > 1]:
         where = [line for line, (path, _) in zip(lines, pairs, strict=True) if path == twice[0]]
@@ -208,10 +180,18 @@ def _check_pairs(pairs: list[tuple[str, str]], lines: list[int], labels: str) ->
         raise DataError(*faults)
 
 
+def is_number(text: str) -> bool:
+    """Return whether a label is a finite number."""
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
+
+
 def _left_out(below: Below) -> Iterator[Finding]:
     if below.others:
         text = f"{len(below.others):,} file(s) are no pictures by their names and are left out: {named(below.others)}"
-        yield _warning("other_files", text, f"pictures end in {', '.join(_SUFFIXES)}")
+        yield _warning("other_files", text, f"pictures end in {', '.join(SUFFIXES)}")
 
 
 def _warning(check: str, text: str, advice: str) -> Finding:

@@ -19,7 +19,8 @@ from pipeline.config.data_sections import ImagesData
 from pipeline.data.findings import Finding
 from pipeline.data.sources import Tell
 from pipeline.data.sources.labels import Labels, read_labels
-from pipeline.data.sources.picture_files import Listed, list_pictures, named
+from pipeline.data.sources.picture_files import Listed, is_number, list_pictures
+from pipeline.data.sources.picture_folders import named
 from pipeline.data.table import Arrays
 from pipeline.errors import DataError
 from serving.errors import InvalidInput
@@ -75,29 +76,28 @@ def _labels(listed: Listed, kept: list[str], section: ImagesData, findings: list
     """Return the labels of the pictures that are left: numbers, if a file of labels has fractions, else classes."""
     label_of = dict(zip(listed.paths, listed.labels, strict=True))
     texts = [label_of[path] for path in kept]
-    if len(set(texts)) == 1:
+    if len({text.strip() for text in texts}) == 1:
         lines = [finding.line for finding in findings if finding.verdict == "FAIL"]
         raise DataError(
             *lines, f"data: the pictures of {section.path} have one label only, {texts[0]!r}; give another class, or numbers"
         )
     if section.task == "multilabel":
         raise DataError("data.task: multilabel is for tables and arrays; pictures have one label each")
-    numbers = _numbers(texts) if section.labels is not None else None
+    numbers = np.array(texts, dtype=np.float64) if section.labels is not None and all(map(is_number, texts)) else None
     if section.task == "regression" and numbers is None:
-        where = "the names of folders" if section.labels is None else section.labels
-        raise DataError(f"data.task: regression needs a file of labels that are numbers; {where} has {texts[0]!r}")
+        raise DataError(f"data.task: regression needs a file of labels that are numbers; {_no_number(listed, section)}")
     has_fractions = numbers is not None and bool((numbers != np.floor(numbers)).any())
     if numbers is not None and (section.task == "regression" or (section.task == "auto" and has_fractions)):
         return read_labels(numbers, "regression", name=listed.target, origin=section.path)
     return read_labels(np.array(texts), "classification", name=listed.target, origin=section.path)
 
 
-def _numbers(texts: list[str]) -> NDArray[np.float64] | None:
-    try:
-        numbers = np.array([float(text) for text in texts])
-    except ValueError:
-        return None
-    return numbers if np.isfinite(numbers).all() else None
+def _no_number(listed: Listed, section: ImagesData) -> str:
+    """Return where the first label is that is no number."""
+    if section.labels is None:
+        return f"the names of folders are classes, such as {listed.labels[0]!r}"
+    line, text = min((line, text) for line, text in zip(listed.lines, listed.labels, strict=True) if not is_number(text))
+    return f"{section.labels} has {text!r} in line {line:,}"
 
 
 def _of_broken(broken: list[str], files: int) -> Iterator[Finding]:
