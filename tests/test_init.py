@@ -232,6 +232,15 @@ def test_class_folders_may_be_links(run: Run) -> None:
     assert "24 rows of 20 x 20" in said[0]
 
 
+def test_a_file_of_labels_may_name_pictures_without_the_one_folder_that_holds_them(run: Run) -> None:
+    pictures("shots/images")
+    Path("shots/labels.csv").write_text("file,label\n" + "".join(f"{n}.png,{'ab'[n % 2]}\n" for n in range(12)))
+    config, said, _ = run("shots")
+    assert isinstance(config.data, ImagesData)
+    assert (config.data.path, config.data.labels) == ("shots/images", "shots/labels.csv")
+    assert said[0].startswith("shots/images: 12 rows ")
+
+
 @pytest.mark.parametrize("folders", [("shots/images",), ("shots/train", "shots/test")])
 def test_a_file_of_labels_beside_folders_that_are_no_classes_is_used(run: Run, folders: tuple[str, ...]) -> None:
     pictures(*folders)

@@ -53,9 +53,19 @@ def _folder(path: Path, target: str | None) -> DataConfig:
         return TableData(path=str(path), target=target or ANY_TARGET)
     if below.pictures:
         labels = [] if _has_classes(below) else [*path.glob("*.csv"), *path.glob("*.tsv")]
-        return ImagesData(path=str(path), labels=str(labels[0]) if len(labels) == 1 else None, target=target or "label")
+        if len(labels) != 1:
+            return ImagesData(path=str(path), target=target or "label")
+        return ImagesData(path=str(_listed_below(path, below, labels[0])), labels=str(labels[0]), target=target or "label")
     seen = f"it holds {', '.join(sorted(found - {''})[:5])}" if found - {""} else "it is empty"
     raise UserError(f"init: the folder {str(path)!r} has neither Parquet files nor pictures ({seen}); name a folder that has")
+
+
+def _listed_below(path: Path, below: Below, labels: Path) -> Path:
+    """Return the folder that a file of labels names pictures of: images/ beside it, unless it writes images/0.png itself."""
+    alone = len(below.classes) == 1 and all("/" in name for name in below.pictures)
+    if not alone or f"{below.classes[0]}/" in labels.read_text(encoding="utf-8", errors="replace").replace("\\", "/"):
+        return path
+    return path / below.classes[0]
 
 
 def _has_classes(below: Below) -> bool:
