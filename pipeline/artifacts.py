@@ -117,7 +117,7 @@ class Prepared(Artifact):
 
     @property
     def requests(self) -> list[list[Any]]:
-        """Validation rows as a client would send them, messy ones first; `request_rows` numbers them. Empty for images."""
+        """Validation rows as a client would send them, messy ones first; `request_rows` numbers them. Of tables alone."""
         found: list[list[Any]] = self.read_json(self.REQUESTS)["values"]
         return found
 

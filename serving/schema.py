@@ -3,6 +3,8 @@
 Written by the `prepare` stage, carried in the bundle, enforced on each request.
 """
 
+from collections.abc import Sequence
+from itertools import accumulate
 from typing import Literal
 
 import msgspec
@@ -32,6 +34,11 @@ class Feature(msgspec.Struct, frozen=True):
     def width(self) -> int:
         """Number of values that one cell becomes: day and second of the day for a date, else one."""
         return 2 if self.kind == "date" else 1
+
+
+def starts_of(features: Sequence[Feature]) -> tuple[int, ...]:
+    """Return the position of each feature's first value in an encoded row."""
+    return tuple(accumulate((feature.width for feature in features[:-1]), initial=0)) if features else ()
 
 
 class Schema(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,11 +74,7 @@ class Schema(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def starts(self) -> tuple[int, ...]:
         """Position of each feature's first value in an encoded row."""
-        found, at = [], 0
-        for feature in self.features:
-            found.append(at)
-            at += feature.width
-        return tuple(found)
+        return starts_of(self.features)
 
     @property
     def plain(self) -> bool:

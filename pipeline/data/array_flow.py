@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from pipeline.artifacts import SPLITS, Prepared
 from pipeline.config.prepare_sections import PrepareConfig
 from pipeline.data.columns.keys import Keys
-from pipeline.data.flow import About, Tell
+from pipeline.data.flow import About
 from pipeline.data.row_files import SplitFiles
 from pipeline.data.splitting.duplicates import MOST_ROWS, thumbnails
 from pipeline.data.statistics import Moments, fit_array
-from pipeline.data.table import Arrays
+from pipeline.data.table import Arrays, Tell
 from pipeline.errors import UserError
 from serving.files import write_atomic
 from serving.schema import Schema

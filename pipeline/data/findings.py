@@ -31,7 +31,7 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
         return f"data: {self.text}" + (f"; {self.advice}" if self.advice else "")
 
 
-def judged(findings: Iterable[Finding], allowed: Sequence[str]) -> list[Finding]:
+def enforced(findings: Iterable[Finding], allowed: Sequence[str]) -> list[Finding]:
     """Return the findings, a FAIL whose check is in `prepare.allow` as a WARN; raise DataError for each other FAIL."""
     found = [
         msgspec.structs.replace(finding, verdict="WARN", advice=f"accepted by prepare.allow=[{finding.check}]")

@@ -10,9 +10,8 @@ from numpy.typing import NDArray
 
 from pipeline.data.columns.keys import Keys
 from pipeline.data.findings import Finding
+from pipeline.data.table import Tell
 from serving.schema import Schema, Task
-
-Tell = Callable[[int, int], None]  # (done, total) rows
 
 
 @dataclass(frozen=True)

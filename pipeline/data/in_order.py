@@ -4,11 +4,12 @@ for total in in_order(summed, table.chunks(names)):     # NumPy and polars let o
     ...
 """
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
+
+from pipeline.cores import usable_cores
 
 _MOST = 4  # threads; each has a chunk in memory, and the disk is busy with fewer
 _Item = TypeVar("_Item")
@@ -37,5 +38,4 @@ def in_order(work: Callable[[_Item], _Result], items: Iterable[_Item]) -> Iterat
 
 def threads() -> int:
     """Return how many threads work: one for each core that this process may use, four at most."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(_MOST, cores)
+    return min(_MOST, usable_cores())

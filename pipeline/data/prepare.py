@@ -23,7 +23,7 @@ from pipeline.data.checks.duplicates import duplicates
 from pipeline.data.checks.subject import Subject
 from pipeline.data.columns.inference import infer_columns
 from pipeline.data.columns.keys import Keys
-from pipeline.data.findings import Finding, judged
+from pipeline.data.findings import Finding, enforced
 from pipeline.data.flow import Flow
 from pipeline.data.row_files import read_sample, write_array
 from pipeline.data.sources import open_source
@@ -76,7 +76,7 @@ def prepare(data: DataConfig, section: PrepareConfig, *, out: Path, tracker: Tra
     try:
         tracker.event("working_on", what="reading rows")
         flow = _open(data, section, scratch, tracker)
-        told = judged(flow.about.findings, section.allow)
+        told = enforced(flow.about.findings, section.allow)
         tracker.event("working_on", what="looking for duplicates")
         keys = flow.keys(tracker.progress)
         split = _split(flow, keys, section, fold)
@@ -92,8 +92,8 @@ def prepare(data: DataConfig, section: PrepareConfig, *, out: Path, tracker: Tra
     subject = _subject(schema, section, out, split.groups, counts, flow)
     told += split.findings
     if fold is None:
-        found = check_rows(subject, classes=_class_counts(schema, out), boundary_day=split.boundary_day)
-        told += judged(found, section.allow)
+        found = check_rows(subject, classes=_class_counts(schema, keys, split.assignment), boundary_day=split.boundary_day)
+        told += enforced(found, section.allow)
     return Summary(
         schema=schema,
         counts=counts,
@@ -204,11 +204,12 @@ def _write_rest(keys: Keys, assignment: NDArray[np.int8], schema: Schema, sectio
     return fit_target(train, section.normalize_target)
 
 
-def _class_counts(schema: Schema, out: Path) -> dict[Split, NDArray[np.int64]]:
+def _class_counts(schema: Schema, keys: Keys, assignment: NDArray[np.int8]) -> dict[Split, NDArray[np.int64]]:
     """Return the rows of each class, or label, in each split; no numbers for a regression."""
+    used = assignment[keys.usable]
     counts: dict[Split, NDArray[np.int64]] = {}
-    for split in SPLITS:
-        targets = np.load(out / f"{split}.targets.npy")
+    for index, split in enumerate(SPLITS):
+        targets = keys.targets[used == index]
         if schema.task == "classification":
             counts[split] = np.bincount(targets, minlength=len(schema.classes))
         else:

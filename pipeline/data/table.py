@@ -14,6 +14,7 @@ from serving.schema import ColumnKind, Feature, Task
 if TYPE_CHECKING:
     import polars as pl
 
+Tell = Callable[[int, int], None]  # (done, total), of rows, bytes or files
 CHUNK_ROWS = 100_000  # in memory at a time
 
 

@@ -14,10 +14,10 @@ from pipeline.data.columns.encode import Encoder, learn_categories
 from pipeline.data.columns.keys import Keys, table_keys
 from pipeline.data.columns.requests import Requests
 from pipeline.data.columns.statistics import Gathered, fit_table
-from pipeline.data.flow import About, Tell
+from pipeline.data.flow import About
 from pipeline.data.in_order import in_order
 from pipeline.data.row_files import SplitFiles
-from pipeline.data.table import Columns, Table
+from pipeline.data.table import Columns, Table, Tell
 from pipeline.errors import DataError
 from serving.files import write_atomic
 from serving.schema import Schema
@@ -51,20 +51,21 @@ class TableFlow:
             )
         features = tuple(replace(column, nullable=_nullable(column.nullable, section)) for column in columns.features)
         self._table, self._columns, self._section = _with_numbers(table, columns), replace(columns, features=features), section
+        self._encoder = Encoder.of(self._table, features)
         target = columns.target
         findings = (*table.findings, *columns.findings)
         self.about = About(table.origin, table.rows, target.task, target.classes, table.place, findings, columns.ignored)
 
     def keys(self, tell: Tell) -> Keys:
         """Return what the split goes by; one pass."""
-        return table_keys(self._table, self._columns, self._section, tell)
+        return table_keys(self._table, self._columns, self._encoder, self._section, tell)
 
     def write(self, assignment: NDArray[np.int8], out: Path, tell: Tell) -> tuple[Schema, dict[str, Any]]:
         """Learn from the train rows, encode all, and write them: two passes."""
         section, columns = self._section, self._columns
         train = assignment == _TRAIN
         categories = learn_categories(self._table, columns, train, rare_below=section.rare_below, most=section.most_categories)
-        encoder = Encoder.of(self._table, columns.features, categories)
+        encoder = self._encoder.learned(categories)
         gathered, requests = Gathered(encoder.features), Requests(encoder.features, assignment)
         with SplitFiles(out, assignment, (encoder.width,)) as files:
 

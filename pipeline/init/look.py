@@ -11,7 +11,7 @@ import numpy as np
 
 from pipeline.config.data_sections import DataConfig, PythonData, TableData
 from pipeline.config.prepare_sections import CheckName
-from pipeline.data.findings import Finding, judged
+from pipeline.data.findings import Finding, enforced
 from pipeline.data.table import Arrays, Columns, Table
 from pipeline.errors import UserError
 from pipeline.init.facts import Fact, TargetFact, facts_of, target_fact
@@ -59,7 +59,7 @@ def look_at(path: Path, target: str | None) -> Look:
         look = _table(section, opened, source, target) if isinstance(source, Table) else _arrays(section, source)
         look = replace(look, written=written)
     # What `prepare.allow` may name is for the user to weigh.
-    return replace(look, findings=tuple(judged(look.findings, get_args(CheckName))))
+    return replace(look, findings=tuple(enforced(look.findings, get_args(CheckName))))
 
 
 def _untold(_done: int, _total: int) -> None:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from pipeline.errors import UserError
 from pipeline.models.calendar import day_parts
-from serving.schema import Feature
+from serving.schema import Feature, starts_of
 
 _UNSEEN, _MISSING = 0.0, -1.0  # codes; known categories are 1, 2, …
 _SUFFIXES = {part: (part,) for part in ("elapsed", "year", "day")} | {
@@ -194,9 +194,7 @@ def _codes(column: dict[str, Any]) -> list[float]:
 
 def _names(statistics: dict[str, Any], features: Sequence[Feature]) -> list[str]:
     """Return the name of every value of a preprocessed row; of columns without a feature it holds their position."""
-    by_start: dict[int, Feature] = {}
-    for feature in features:
-        by_start[sum(before.width for before in by_start.values())] = feature
+    by_start = dict(zip(starts_of(features), features, strict=True))
 
     def name(at: int) -> str:
         return by_start[at].name if at in by_start else f"value {at}"

@@ -1,7 +1,6 @@
 """train: Prepared -> Model."""
 
 import math
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,24 +9,22 @@ import msgspec
 from pipeline.artifacts import Model, Prepared
 from pipeline.config import Config, flatten
 from pipeline.config.model_sections import CustomConfig
-from pipeline.errors import GateRefused, SlipwayError, UserError
-from pipeline.models.registry import raised_in_users_file
+from pipeline.errors import GateRefused, UserError
 from pipeline.monitoring import conclude, monitors_for
 from pipeline.sanity import check_before_training
 from pipeline.stages import Outcome, Resume
 from pipeline.tracking import Tracker
-from pipeline.training import fit
 from pipeline.training.assembly import Assembly, assemble
 from pipeline.training.checkpoint import Checkpoints, load_last
 from pipeline.training.early_stopping import EarlyStopping
-from pipeline.training.folds import check_folds, cross_validate, summarized
-from pipeline.training.hooks import Hook
+from pipeline.training.fitting import fit_assembled
+from pipeline.training.folds import FOLDS, check_folds, cross_validate, summarized
 from pipeline.training.interrupt import Interrupt
 from pipeline.training.loop import measure
 from pipeline.training.report import Report
 from pipeline.training.setup import early_stopping_of
+from pipeline.training.state import FitState
 from pipeline.training.weights import load
-from serving.errors import first_line
 from serving.files import write_atomic
 
 _TOLERANCE = 1e-4  # relative: the re-loaded network has another memory order, so its sums differ in their last bits
@@ -75,17 +72,10 @@ def run(config: Config, prepared: Prepared, *, out: Path, tracker: Tracker, resu
             choices=parts.choices,
         )
         if last is not None:
-            stopping.load_state_dict(last["early_stopping"])
-            checkpoints.load_state_dict(last)
-            state.load_state_dict(last["fit"])
-            best_so_far = {"best_value": stopping.best_value, "best_epoch": stopping.best_epoch} if stopping.best_epoch else {}
-            tracker.event("resumed", **resumed, **best_so_far)
-            if resumed["changed"]:  # the checkpoint has the learning rate that was
-                in_work = state.batch / size["batches"] - 1 if state.batch else 0.0
-                state.schedule.set(state.epoch + in_work, 1 / size["batches"])
-            write_atomic(out / Model.HISTORY, b"".join(msgspec.json.encode(line) + b"\n" for line in state.history))
+            _go_on(last, resumed, state, stopping, checkpoints, batches=size["batches"], out=out, tracker=tracker)
         report = Report(out / Model.HISTORY, tracker, batches=size["batches"])
-        _fit(config, parts, [stopping, report, monitors, checkpoints])
+        measured = parts.rows.plain if config.monitor.train_in_eval_mode else None
+        fit_assembled(config, parts, [stopping, report, monitors, checkpoints], measured=measured)
     if state.parts != parts.choices["accumulate"]:
         parts.choices["accumulate"] = state.parts
         tracker.event("out_of_memory", parts=state.parts)
@@ -98,29 +88,6 @@ def run(config: Config, prepared: Prepared, *, out: Path, tracker: Tracker, resu
     best_epoch, metric = stopping.best_epoch, parts.schema.headline
     conclude(monitors, state, out=out, tracker=tracker, metric=metric, best_epoch=best_epoch, params=settings, title=title)
     return _outcome(parts, stopping, folds, parameters=parameters)
-
-
-def _fit(config: Config, parts: Assembly, hooks: Sequence[Hook]) -> None:
-    """Train; an error in a user's own model is the user's."""
-    state = parts.state
-    try:
-        fit(
-            state,
-            parts.rows.train,
-            parts.rows.validation,
-            parts.objective,
-            seed=config.seed,
-            options=parts.options,
-            nonfinite=config.train.nonfinite,
-            measured=parts.rows.plain if config.monitor.train_in_eval_mode else None,
-            hooks=hooks,
-        )
-    except SlipwayError:
-        raise
-    except Exception as error:
-        if not raised_in_users_file(error):
-            raise
-        raise UserError(f"model: it fails in epoch {state.epoch}, after step {state.step}: {first_line(error)}") from error
 
 
 def _last_checkpoint(resume: Resume, out: Path, origin: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -141,6 +108,29 @@ def _last_checkpoint(resume: Resume, out: Path, origin: dict[str, Any]) -> tuple
         )
     where = {name: last["fit"][name] for name in ("epoch", "batch", "step")}
     return last, {**where, "passed_over": passed_over, "changed": changed}
+
+
+def _go_on(
+    last: dict[str, Any],
+    resumed: dict[str, Any],
+    state: FitState,
+    stopping: EarlyStopping,
+    checkpoints: Checkpoints,
+    *,
+    batches: int,
+    out: Path,
+    tracker: Tracker,
+) -> None:
+    """Stand where a checkpoint stood. What was written after it, or with other settings, is gone."""
+    stopping.load_state_dict(last["early_stopping"])
+    checkpoints.load_state_dict(last)
+    state.load_state_dict(last["fit"])
+    best_so_far = {"best_value": stopping.best_value, "best_epoch": stopping.best_epoch} if stopping.best_epoch else {}
+    tracker.event("resumed", **resumed, **best_so_far)
+    if resumed["changed"]:  # the checkpoint has the learning rate that was
+        state.schedule.set(state.epoch + (state.batch / batches - 1 if state.batch else 0.0), 1 / batches)
+        (out / FOLDS).unlink(missing_ok=True)
+    write_atomic(out / Model.HISTORY, b"".join(msgspec.json.encode(line) + b"\n" for line in state.history))
 
 
 def _verify_best(parts: Assembly, stopping: EarlyStopping, out: Path, source: bytes | None) -> None:

@@ -14,7 +14,12 @@ _ROWS = 512  # in one forward pass
 def deployable_of(prepared: Prepared, model: Model) -> Deployable:
     """Join the best checkpoint with the statistics of its train rows, in eval mode, on the CPU."""
     source = model.read(Model.SOURCE) if Model.SOURCE in model.manifest.makes else None
-    net = load(model.read(Model.BEST), source=source)
+    return joined(prepared, model.read(Model.BEST), source=source)
+
+
+def joined(prepared: Prepared, checkpoint: bytes, *, source: bytes | None) -> Deployable:
+    """Join a checkpoint with the statistics of its train rows, in eval mode, on the CPU. source: of a custom model."""
+    net = load(checkpoint, source=source)
     deployable = Deployable(net, task=prepared.schema.task, statistics=prepared.statistics, features=prepared.schema.features)
     return deployable.eval()
 

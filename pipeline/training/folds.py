@@ -20,15 +20,13 @@ from pipeline.data.prepare import Fold, prepare
 from pipeline.errors import Interrupted, UserError
 from pipeline.manifest import Manifest, now, records_of, write_manifest
 from pipeline.metrics.score import score
-from pipeline.models.deployable import Deployable
 from pipeline.tracking import Tracker
 from pipeline.training.assembly import assemble
 from pipeline.training.checkpoint import Checkpoints
-from pipeline.training.deployed import answers
+from pipeline.training.deployed import answers, joined
+from pipeline.training.fitting import fit_assembled
 from pipeline.training.interrupt import Interrupt
-from pipeline.training.loop import fit
 from pipeline.training.setup import early_stopping_of
-from pipeline.training.weights import load
 from serving.files import write_atomic
 
 FOLDS = "folds.jsonl"
@@ -125,18 +123,8 @@ def _trained(
     parts = assemble(config, prepared, source=source, choices=choices)
     stopping = early_stopping_of(config.train.early_stopping)
     keep = Checkpoints(out, parts.architecture, stopping, every_s=math.inf, interrupt=interrupt)
-    fit(
-        parts.state,
-        parts.rows.train,
-        parts.rows.validation,
-        parts.objective,
-        seed=config.seed,
-        options=parts.options,
-        nonfinite=config.train.nonfinite,
-        hooks=[stopping, keep],
-    )
-    net = load((out / Model.BEST).read_bytes(), source=source)
-    deployable = Deployable(net, task=parts.schema.task, statistics=prepared.statistics).eval()
+    fit_assembled(config, parts, [stopping, keep])
+    deployable = joined(prepared, (out / Model.BEST).read_bytes(), source=source)
     inputs, targets = prepared.split("test")
     scored = score(answers(deployable, inputs), targets, parts.schema, confidence=0.95, resamples=1, seed=0)  # no interval
     epochs = {"rows": len(targets), "epochs": parts.state.epoch, "best_epoch": stopping.best_epoch}

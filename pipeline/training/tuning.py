@@ -5,7 +5,6 @@ a network and a batch size, and kept in a file: the second training is the first
 """
 
 import math
-import os
 import platform
 import time
 from collections.abc import Callable
@@ -15,6 +14,7 @@ from typing import Any, Literal
 import msgspec
 import torch
 
+from pipeline.cores import usable_cores
 from pipeline.errors import UserError
 from serving.files import sha256_of, write_atomic
 
@@ -34,11 +34,6 @@ def machine() -> dict[str, Any]:
         lines = (line for line in cpuinfo.read_text(encoding="utf-8").splitlines() if line.startswith("model name"))
         model = next(lines, model).partition(":")[2].strip() or model
     return {"cpu": model, "cores": usable_cores(), "torch": str(torch.__version__)}
-
-
-def usable_cores() -> int:
-    """Return the number of cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def remembered(folder: Path, subject: Any, measure: Callable[[], Choice]) -> Choice:

@@ -46,7 +46,7 @@ def test_categories_are_learned_from_train_rows_alone_and_rare_ones_are_left_out
 
 
 def test_rows_are_encoded_as_the_schema_promises() -> None:
-    encoder = Encoder.of(table_of(FRAME), COLUMNS, {"city": ("Bern", "Zürich")})
+    encoder = Encoder.of(table_of(FRAME), COLUMNS).learned({"city": ("Bern", "Zürich")})
     rows = encoder.encode(0, FRAME)
     nan = np.nan
     np.testing.assert_array_equal(
@@ -77,7 +77,7 @@ CELLS = {
 @given(st.lists(st.fixed_dictionaries(CELLS), min_size=1, max_size=30))
 def test_a_stored_row_is_what_the_service_makes_of_the_same_cells_sent_as_json(records: list[dict[str, object]]) -> None:
     frame = pl.DataFrame(records, schema={"age": pl.Int64, "city": pl.String, "member": pl.String, "joined": pl.String})
-    encoder = Encoder.of(table_of(frame), COLUMNS, {"city": ("Bern", "Zürich")})
+    encoder = Encoder.of(table_of(frame), COLUMNS).learned({"city": ("Bern", "Zürich")})
     rows = encoder.encode(0, frame)
     at = 0
     for feature in encoder.features:
@@ -90,7 +90,7 @@ def test_native_booleans_and_dates_are_encoded_like_their_texts() -> None:
     frame = pl.DataFrame({"member": [True, False], "joined": ["2024-02-29", "2000-01-01"]}).with_columns(
         pl.col("joined").str.to_date()
     )
-    encoder = Encoder.of(table_of(frame), (Column("member", "boolean", ("false", "true")), Column("joined", "date")), {})
+    encoder = Encoder.of(table_of(frame), (Column("member", "boolean", ("false", "true")), Column("joined", "date")))
     rows = encoder.encode(0, frame)
     np.testing.assert_array_equal(rows, np.array([[1, 19782, 0], [0, 10957, 0]], dtype=np.float32))
 
@@ -113,14 +113,14 @@ def test_native_booleans_and_dates_are_encoded_like_their_texts() -> None:
 def test_a_cell_that_its_column_cannot_hold_is_named_with_its_place(column: Column, cells: list[object], message: str) -> None:
     frame = pl.DataFrame({column.name: cells})
     with pytest.raises(DataError) as caught:
-        Encoder.of(table_of(frame), (column,), {}).encode(0, frame)
+        Encoder.of(table_of(frame), (column,)).encode(0, frame)
     assert caught.value.lines == (message,)
 
 
 def test_an_encoder_that_forgets_encodes_alike(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pipeline.data.columns.encode._REMEMBERED", 1)
-    encoder = Encoder.of(table_of(FRAME), COLUMNS, {"city": ("Bern", "Zürich")})
-    whole = Encoder.of(table_of(FRAME), COLUMNS, {"city": ("Bern", "Zürich")}).encode(0, FRAME)
+    encoder = Encoder.of(table_of(FRAME), COLUMNS).learned({"city": ("Bern", "Zürich")})
+    whole = Encoder.of(table_of(FRAME), COLUMNS).learned({"city": ("Bern", "Zürich")}).encode(0, FRAME)
     for start in (0, 2, 4, 1, 3):
         np.testing.assert_array_equal(encoder.encode(start, FRAME.slice(start, 2)), whole[start : start + 2])
 
@@ -128,5 +128,5 @@ def test_an_encoder_that_forgets_encodes_alike(monkeypatch: pytest.MonkeyPatch) 
 def test_of_several_cells_that_do_not_fit_the_first_is_named() -> None:
     frame = pl.DataFrame({"member": ["yes", "no", "maybe", "perhaps", "maybe", "never"]})
     with pytest.raises(DataError) as caught:
-        Encoder.of(table_of(frame), (Column("member", "boolean", ("no", "yes")),), {}).encode(10, frame)
+        Encoder.of(table_of(frame), (Column("member", "boolean", ("no", "yes")),)).encode(10, frame)
     assert caught.value.lines[0].startswith("data: line 14: ")

@@ -1,9 +1,7 @@
 """Folders of picture files: training sees what the service computes of the same file, and what is wrong is named."""
 
-import csv
 import os
 import shutil
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -12,45 +10,17 @@ import pytest
 from PIL import Image
 
 from pipeline.config.data_sections import ImagesData
-from pipeline.data.findings import Finding
 from pipeline.data.sources import files_of, open_source
 from pipeline.data.sources.pictures import open_pictures
-from pipeline.data.table import Arrays
 from pipeline.errors import DataError
 from serving.images import decode
 from tests.data.digit_pictures import write_digits
+from tests.data.drawn import draw, found, opened
 
 
 @pytest.fixture(autouse=True)
 def in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-
-
-def opened(**keys: Any) -> Arrays:
-    scratch = Path("scratch")
-    scratch.mkdir(exist_ok=True)
-    return open_pictures(ImagesData(**{"path": "pictures", **keys}), scratch, tell=lambda done, total: None)
-
-
-def draw(path: str, *, color: tuple[int, int, int] | int = 90, size: tuple[int, int] = (6, 4), **options: Any) -> Path:
-    """Write a picture of noise around a color; size: (width, height)."""
-    rng = np.random.default_rng(zlib.crc32(path.encode()))
-    shape = (size[1], size[0]) if isinstance(color, int) else (size[1], size[0], 3)
-    file = Path("pictures", path)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray((rng.integers(0, 100, shape) + np.array(color)).astype(np.uint8)).save(file, **options)
-    return file
-
-
-def found(arrays: Arrays, check: str) -> Finding:
-    (finding,) = [finding for finding in arrays.findings if finding.check == check]
-    return finding
-
-
-def write_labels(*rows: tuple[str, ...], header: tuple[str, ...] = ("file", "label"), delimiter: str = ",") -> str:
-    with Path("labels.csv").open("w", newline="") as file:
-        csv.writer(file, delimiter=delimiter).writerows([header, *rows])
-    return "labels.csv"
 
 
 def test_a_folder_of_digits_becomes_the_digits(tmp_path: Path) -> None:
@@ -129,7 +99,7 @@ def test_progress_ends_with_all_pictures_done() -> None:
     told: list[tuple[int, int]] = []
     Path("scratch").mkdir()
     open_pictures(ImagesData(path="pictures"), Path("scratch"), tell=lambda done, total: told.append((done, total)))
-    assert told == [(256, 300), (300, 300)]
+    assert told == [(done, 300) for done in range(1, 301)]
 
 
 def test_every_broken_picture_is_named_in_one_pass_and_left_out() -> None:
@@ -216,121 +186,6 @@ def test_classes_that_are_numbers_are_in_their_order() -> None:
     assert opened().classes == ("2", "9", "10")
 
 
-def test_a_file_of_labels_names_the_classes() -> None:
-    for number in range(4):
-        draw(f"{number}.png")
-    labels = write_labels(("./0.png", "cat"), ("1.png", "dog"), ("2.png", " dog "), ("3.png", "cat"), delimiter=";")
-    arrays = opened(labels=labels)
-    assert (arrays.classes, arrays.targets.tolist()) == (("cat", "dog"), [0, 1, 1, 0])
-
-
-def test_a_file_of_labels_may_have_its_columns_anywhere_and_target_chooses_one() -> None:
-    draw("x/0.png")
-    draw("x/1.png")
-    rows = (("0", "7", "x/0.png"), ("1", "8", "x/1.png"))
-    labels = write_labels(*rows, header=("number", "digit", "where"))
-    arrays = opened(labels=labels, target="digit")
-    assert (arrays.target, arrays.classes) == ("digit", ("7", "8"))
-    with pytest.raises(DataError, match="has no single column 'label' beside 'where'; its other columns are: number, digit"):
-        opened(labels=labels)
-
-
-def test_the_only_other_column_is_the_label_unless_another_one_is_asked_for() -> None:
-    draw("0.png")
-    draw("1.png")
-    labels = write_labels(("0.png", "cat"), ("1.png", "dog"), header=("file", "animal"))
-    assert opened(labels=labels).target == "animal"
-    with pytest.raises(DataError, match="no single column 'aminal'"):
-        opened(labels=labels, target="aminal")
-
-
-def test_labels_with_fractions_are_values_and_whole_ones_are_if_the_task_says_so() -> None:
-    draw("0.png")
-    draw("1.png")
-    arrays = opened(labels=write_labels(("0.png", "1.5"), ("1.png", "2")))
-    assert (arrays.task, str(arrays.targets.dtype), arrays.targets.tolist()) == ("regression", "float32", [1.5, 2.0])
-    whole = write_labels(("0.png", "1"), ("1.png", "2"))
-    assert opened(labels=whole).task == "classification"
-    assert opened(labels=whole, task="regression").targets.tolist() == [1.0, 2.0]
-
-
-def test_files_that_are_missing_fail_and_files_that_are_not_listed_are_warned_of() -> None:
-    for number in range(4):
-        draw(f"{number}.png")
-    arrays = opened(labels=write_labels(("0.png", "a"), ("1.png", "b"), ("7.png", "a"), ("8.png", "a")))
-    missing = found(arrays, "broken_images")
-    assert (missing.verdict, missing.text) == (
-        "FAIL",
-        "2 picture(s) that labels.csv lists are not below pictures: 7.png, 8.png",
-    )
-    unlisted = found(arrays, "unlisted_pictures")
-    assert unlisted.text == "2 picture(s) of pictures are not in labels.csv and are left out: 2.png, 3.png"
-    assert len(arrays.inputs) == 2
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("file,label\n", "data.labels: labels.csv has no rows below a header; give it columns of file names and labels"),
-        (
-            "file,label\n0.png,a\n1.png\n0.png,a,b\n",
-            "data.labels: labels.csv has a header of 2 columns, and not as many in line(s) 3, 4",
-        ),
-        (
-            "file,label\nzero,a\none,b\n",
-            "data.labels: no column of labels.csv names pictures, such as 0.png; its columns are: file, label",
-        ),
-        (
-            "file,label\n0.png,\n1.png,b\n1.png,c\n",
-            (
-                "data.labels: labels.csv has no label in line(s) 2; fill or delete them\n"
-                "data.labels: labels.csv lists 1 file(s) more than once: 1.png (the first in lines 3, 4); keep one line "
-                "for each"
-            ),
-        ),
-        (
-            "file,label\n../0.png,a\n../1.png,b\n",
-            "data.labels: none of the 2 files that labels.csv lists is below 'pictures': ../0.png, …",
-        ),
-    ],
-)
-def test_a_file_of_labels_that_cannot_be_used_is_refused_with_its_lines(text: str, message: str) -> None:
-    draw("0.png")
-    draw("1.png")
-    Path("labels.csv").write_text(text)
-    with pytest.raises(DataError) as refused:
-        opened(labels="labels.csv")
-    assert str(refused.value) == message
-
-
-def test_a_missing_word_among_numbers_is_no_class_and_among_texts_it_is() -> None:
-    for number in range(3):
-        draw(f"{number}.png")
-    numbers = write_labels(("0.png", "1.5"), ("1.png", "NA"), ("2.png", "nan"))
-    with pytest.raises(DataError) as caught:
-        opened(labels=numbers)
-    (line,) = caught.value.lines
-    assert line == "data.labels: labels.csv has no label in line(s) 3, 4 ('NA', 'nan' among numbers); fill or delete them"
-    assert opened(labels=write_labels(("0.png", "CH"), ("1.png", "NA"), ("2.png", "CH"))).classes == ("CH", "NA")
-
-
-def test_the_first_label_that_is_no_number_is_named_with_its_line() -> None:
-    for number in range(3):
-        draw(f"{number}.png")
-    labels = write_labels(("2.png", "1.5"), ("1.png", "3 m"), ("0.png", "?!"))
-    with pytest.raises(DataError, match=r"^data.task: regression needs .*; labels.csv has '3 m' in line 3$"):
-        opened(labels=labels, task="regression")
-
-
-def test_the_file_of_labels_is_not_among_those_that_are_left_out() -> None:
-    for number in range(2):
-        draw(f"images/{number}.png")
-    Path("pictures/notes.txt").touch()
-    Path("pictures/labels.csv").write_text("file,label\nimages/0.png,a\nimages/1.png,b\n")
-    left_out = found(opened(labels="pictures/labels.csv"), "other_files")
-    assert left_out.text == "1 file(s) are no pictures by their names and are left out: notes.txt"
-
-
 def test_folders_whose_names_differ_by_blanks_are_one_label_which_is_too_few() -> None:
     draw("cat/0.png")
     draw("cat /1.png")
@@ -349,13 +204,6 @@ def test_a_name_that_is_no_utf_8_is_named(path: bytes) -> None:
             DataError, match=r"^data: '.*caf\\udce9.*' below 'pictures' has a name that is no UTF-8 text; rename"
         ):
             read()
-
-
-def test_labels_that_are_no_utf_8_are_refused_with_the_byte() -> None:
-    draw("0.png")
-    Path("labels.csv").write_bytes(b"file,label\n0.png,caf\xe9\n")
-    with pytest.raises(DataError, match=r"^data.labels: labels.csv is no UTF-8 text: byte 20 is 0xe9$"):
-        opened(labels="labels.csv")
 
 
 def one_class() -> None:

@@ -10,6 +10,7 @@ import pytest
 from pipeline.artifacts import Prepared
 from pipeline.errors import Interrupted
 from pipeline.training import folds
+from pipeline.training.fitting import fit_assembled
 from pipeline.training.folds import summarized
 from tests.conftest import Project
 
@@ -88,6 +89,44 @@ def test_a_training_that_is_stopped_between_folds_goes_on_with_the_next_one(
         patch.setattr(folds, "_trained", lambda *arguments: trained(*arguments) if left.pop() else {})
         assert project.run("train", *WORDS, "name=again", "--resume")[0] == 0
     assert lines(project) == expected
+
+
+def test_a_resume_with_other_settings_scores_every_fold_anew(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    trained = folds._trained
+    made: list[int] = []
+
+    def counted(*arguments: Any) -> dict[str, Any]:
+        made.append(len(made))
+        if len(made) == 3:
+            raise Interrupted("train: stopped")
+        return trained(*arguments)
+
+    monkeypatch.setattr(folds, "_trained", counted)
+    assert project.run("train", *WORDS)[0] == 130
+    assert project.run("train", *WORDS, "train.lr=0.03", "--resume", "--force")[0] == 0
+    assert len(made) == 3 + len(lines(project))
+
+
+def test_an_error_in_a_users_model_is_one_line_in_a_fold_too(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    (project.folder / "frail.py").write_text(
+        "from pathlib import Path\n\nimport torch\n\n\n"
+        "class Frail(torch.nn.Module):\n"
+        "    def __init__(self, input_shape, outputs):\n"
+        "        super().__init__()\n"
+        "        self.layer = torch.nn.Linear(*input_shape, outputs)\n\n"
+        "    def forward(self, rows):\n"
+        "        if Path('broken').exists():\n"
+        "            raise RuntimeError('no luck')\n"
+        "        return self.layer(rows)\n"
+    )
+
+    def broken(*arguments: Any) -> None:
+        (project.folder / "broken").touch()
+        fit_assembled(*arguments)
+
+    monkeypatch.setattr("pipeline.training.folds.fit_assembled", broken)
+    code, _, errors = project.run("train", *WORDS, "model={name: custom, file: frail.py, class: Frail}")
+    assert (code, errors) == (2, ["model: it fails in epoch 1, after step 0: RuntimeError: no luck"])
 
 
 def test_a_signal_in_a_fold_says_which_one_and_names_the_run(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,7 +1,7 @@
 """What is wrong with split rows, and what to do about it: one file for each kind of check.
 
 findings = check_rows(subject, classes=counts, boundary_day=19_800.5)
-findings = judged(findings, config.prepare.allow)    # raises DataError
+findings = enforced(findings, config.prepare.allow)    # raises DataError
 
 A check that found nothing says so with a PASS, so that the report shows what was looked at.
 """

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -83,6 +84,10 @@ class _Known:
         return cells.replace_strict(self.cells, places, default=None, return_dtype=pl.UInt32)
 
 
+def _none_known(feature: Feature) -> _Known:
+    return _Known(None, np.full((1, feature.width), np.nan, dtype=np.float32))
+
+
 @dataclass(frozen=True)
 class Encoder:
     """Turns chunks of a table into encoded rows; remembers the numbers of every distinct cell. Threads may share it."""
@@ -93,13 +98,22 @@ class Encoder:
     _learning: Lock = field(default_factory=Lock)
 
     @classmethod
-    def of(cls, table: Table, columns: Sequence[Column], categories: dict[str, tuple[str, ...]]) -> "Encoder":
-        """Return the encoder of these columns; ranges are not known yet."""
+    def of(cls, table: Table, columns: Sequence[Column]) -> "Encoder":
+        """Return the encoder of these columns; neither ranges nor the categories of texts are known yet."""
+        features = tuple(column.feature(minimum=0.0, maximum=0.0) for column in columns)
+        return cls(features, table, {feature.name: _none_known(feature) for feature in features})
+
+    def learned(self, categories: dict[str, tuple[str, ...]]) -> "Encoder":
+        """Return an encoder that knows the categories of each category column; what it knew of other columns stays."""
         features = tuple(
-            column.feature(minimum=0.0, maximum=0.0, categories=categories.get(column.name, ())) for column in columns
+            msgspec.structs.replace(feature, categories=categories[feature.name]) if feature.kind == "category" else feature
+            for feature in self.features
         )
-        none = {feature.name: _Known(None, np.full((1, feature.width), np.nan, dtype=np.float32)) for feature in features}
-        return cls(features, table, none)
+        known = {
+            feature.name: _none_known(feature) if feature.kind == "category" else self._known[feature.name]
+            for feature in features
+        }
+        return Encoder(features, self.table, known)
 
     @property
     def width(self) -> int:
@@ -111,7 +125,7 @@ class Encoder:
 
         Raises DataError for a cell that its column cannot hold.
         """
-        columns = [column for feature in self.features for column in self._columns(feature, cells[feature.name], start)]
+        columns = [column for feature in self.features for column in self.columns(feature, cells[feature.name], start)]
         encoded = np.empty((len(cells), self.width), dtype=np.float32)
         for first in range(0, len(cells), _BLOCK_ROWS):
             block = slice(first, first + _BLOCK_ROWS)
@@ -119,8 +133,11 @@ class Encoder:
                 encoded[block, at] = column[block]
         return encoded
 
-    def _columns(self, feature: Feature, cells: "pl.Series", start: int) -> list[Array]:
-        """Return the feature.width numbers of each cell of one column, (cells,) each."""
+    def columns(self, feature: Feature, cells: "pl.Series", start: int) -> list[Array]:
+        """Return the feature.width numbers of each cell of one column, (cells,) each.
+
+        Raises DataError for a cell that the column cannot hold.
+        """
         import polars as pl
 
         if feature.kind == "number":

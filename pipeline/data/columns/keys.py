@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.config.prepare_sections import PrepareConfig
-from pipeline.data.columns.canonical import Canonical, trimmed
+from pipeline.data.columns.canonical import input_keys, trimmed
 from pipeline.data.columns.dates import date_formats
-from pipeline.data.columns.encode import as_request
+from pipeline.data.columns.encode import Encoder, as_request
 from pipeline.data.columns.targets import encode_target, has_target
 from pipeline.data.in_order import in_order
 from pipeline.data.splitting.duplicates import MOST_ROWS
-from pipeline.data.table import Columns, Table
+from pipeline.data.table import Columns, Table, Tell
 from pipeline.errors import DataError
 from serving.columns import parse_date
 
@@ -53,59 +53,55 @@ class Keys:
     given: NDArray[np.int8] | None = None
 
 
-def table_keys(table: Table, columns: Columns, section: PrepareConfig, tell: Callable[[int, int], None]) -> Keys:
+def table_keys(table: Table, columns: Columns, encoder: Encoder, section: PrepareConfig, tell: Tell) -> Keys:
     """Read the keys of a table's rows in one pass."""
-    import polars as pl
-
-    names = [column.name for column in columns.features]
-    kinds = {column.name: column.kind for column in columns.features}
-    numeric = [name for name, kind in kinds.items() if kind == "number"]
-    # Case alone makes no distinct row of a text, when it comes to what is nearly the same.
-    others = [
-        pl.col(name).cast(pl.String).str.to_lowercase() if kinds[name] == "category" else pl.col(name)
-        for name in names
-        if name not in numeric
-    ] + [pl.col(name).is_null() for name in numeric]
-    canonical = Canonical(columns.features)
-    date_format = _time_format(table, section.split_column) if section.split == "time" and section.split_column else None
     near = table.rows <= MOST_ROWS and section.near_duplicates > 0
-    by = [section.split_column] if section.split_column else []
+    by_column = _by_column(table, section)
 
     def keys_of(numbered: "tuple[int, pl.DataFrame]") -> dict[str, NDArray[Any]]:
         start, chunk = numbered
         targets = chunk.select(columns.target.names)
-        usable, cells = has_target(targets, columns.target), canonical.cells(chunk)
-        found = {
+        usable = has_target(targets, columns.target)
+        found = input_keys(encoder, start, chunk, near=near) | {
             "usable": usable,
-            "hashes": cells.select(pl.struct(names).hash()).to_series().to_numpy(),
             "targets": encode_target(targets if usable.all() else targets.filter(usable), columns.target),
         }
-        if near:
-            found["numbers"] = cells.select(numeric).to_numpy().reshape(len(chunk), -1)
-            found["rest"] = cells.select(pl.struct(others).hash()).to_series().to_numpy()
-        if by:
-            found["by"] = _by(chunk[by[0]], table, section, start, date_format)
-        return found
+        return found if by_column is None else found | {"by": by_column(start, chunk)}
 
+    names = [*(column.name for column in columns.features), *columns.target.names]
+    chunks = table.chunks(list(dict.fromkeys([*names, *([section.split_column] if section.split_column else [])])))
     parts: dict[str, list[NDArray[Any]]] = defaultdict(list)
     read = 0
-    for found in in_order(keys_of, table.chunks(list(dict.fromkeys([*names, *columns.target.names, *by])))):
+    for found in in_order(keys_of, chunks):
         for key, part in found.items():
             parts[key].append(part)
         read += len(found["usable"])
         tell(read, table.rows)
     whole = {key: np.concatenate(parts.pop(key)) for key in list(parts)}
-    by_column = whole.get("by")
+    by = whole.get("by")
     return Keys(
         hashes=whole["hashes"],
         numbers=whole.get("numbers"),
         rest=whole.get("rest"),
         targets=whole["targets"],
         usable=whole["usable"],
-        group=by_column if section.split == "grouped" else None,
-        order=by_column if section.split == "time" else None,
-        given=by_column if section.split == "column" else table.given,
+        group=by if section.split == "grouped" else None,
+        order=by if section.split == "time" else None,
+        given=by if section.split == "column" else table.given,
     )
+
+
+def _by_column(table: Table, section: PrepareConfig) -> "Callable[[int, pl.DataFrame], NDArray[Any]] | None":
+    """Return what reads the split column of a chunk as the split takes it: hashes of groups, times, or indices into SPLITS."""
+    name = section.split_column
+    if name is None:
+        return None
+    if section.split == "grouped":
+        return lambda start, chunk: _groups(chunk[name], lambda row: table.place(start + row))
+    if section.split == "time":
+        date_format = _time_format(table, name)
+        return lambda start, chunk: time_of(chunk[name], date_format, lambda row: table.place(start + row))
+    return lambda start, chunk: _given(chunk[name], lambda row: table.place(start + row))
 
 
 def _time_format(table: Table, name: str) -> str | None:
@@ -120,23 +116,22 @@ def _time_format(table: Table, name: str) -> str | None:
     return formats.formats[0] if formats else None
 
 
-def _by(cells: "pl.Series", table: Table, section: PrepareConfig, start: int, date_format: str | None) -> NDArray[Any]:
-    """Return the split column as the split takes it: hashes of groups, times, or indices into SPLITS."""
-    if section.split == "grouped":
-        missing = cells.is_null().to_numpy()
-        if missing.any():
-            raise DataError(
-                f"data: {table.place(start + int(missing.argmax()))}: column {cells.name!r}, which groups rows, is missing; "
-                "fill it in, or remove those rows"
-            )
-        return trimmed(cells).hash().to_numpy()
-    if section.split == "time":
-        return time_of(cells, date_format, lambda row: table.place(start + row))
+def _groups(cells: "pl.Series", place: Callable[[int], str]) -> NDArray[np.uint64]:
+    missing = cells.is_null().to_numpy()
+    if missing.any():
+        raise DataError(
+            f"data: {place(int(missing.argmax()))}: column {cells.name!r}, which groups rows, is missing; "
+            "fill it in, or remove those rows"
+        )
+    return trimmed(cells).hash().to_numpy()
+
+
+def _given(cells: "pl.Series", place: Callable[[int], str]) -> NDArray[np.int8]:
     names = [str(cell).strip().lower() for cell in cells.to_list()]
     for row, name in enumerate(names):
         if name not in _SPLIT_NAMES:
             raise DataError(
-                f"data: {table.place(start + row)}: column {cells.name!r} is {cells[row]!r}; prepare.split=column needs "
+                f"data: {place(row)}: column {cells.name!r} is {cells[row]!r}; prepare.split=column needs "
                 "train, validation or test in every row"
             )
     return np.array([_SPLIT_NAMES[name] for name in names], dtype=np.int8)

@@ -3,7 +3,6 @@
 import re
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from pipeline.config.data_sections import Kind
 from pipeline.data.columns.dates import DateFormats, date_formats, is_date
@@ -12,9 +11,6 @@ from pipeline.data.columns.truths import meanings_of
 from pipeline.data.findings import Finding, Verdict
 from pipeline.data.table import Column, Table
 from serving.columns import fold, text_of
-
-if TYPE_CHECKING:
-    pass
 
 _MOSTLY = 0.8  # share of numbers, or dates, in a column of text from which on the rest is taken for faults
 _EVERY = 0.95  # share of distinct cells of an identifier: rows that are there twice repeat it, too

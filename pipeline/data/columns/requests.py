@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from pipeline.artifacts import SPLITS
 from pipeline.data.columns.encode import as_request
-from serving.schema import Array, Feature
+from serving.schema import Array, Feature, starts_of
 
 if TYPE_CHECKING:
     import polars as pl
@@ -24,8 +24,8 @@ class Requests:
     def __init__(self, features: Sequence[Feature], assignment: NDArray[np.int8]) -> None:
         """Begin with no row. assignment: (rows,) index into SPLITS."""
         self._names = [feature.name for feature in features]
-        starts = np.cumsum([0, *(feature.width for feature in features)])
-        self._codes = [int(starts[index]) for index, feature in enumerate(features) if feature.kind == "category"]
+        located = zip(features, starts_of(features), strict=True)
+        self._codes = [start for feature, start in located if feature.kind == "category"]
         self._assignment = assignment
         self._every = max(1, int((assignment == _VALIDATION).sum()) // _EACH)
         self._seen = 0

@@ -10,6 +10,7 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -17,7 +18,7 @@ from pipeline.config.prepare_sections import PrepareConfig
 from pipeline.data.row_files import read_columns, rows_of
 from pipeline.data.statistics import KNOTS, Moments, affine
 from serving.columns import UNSEEN
-from serving.schema import Array, Feature
+from serving.schema import Array, Feature, starts_of
 
 _AT_ONCE_BYTES = 128 * 1024 * 1024  # of columns in memory
 _HOUR_S = 3600
@@ -30,7 +31,7 @@ class Gathered:
     def __init__(self, features: Sequence[Feature]) -> None:
         """Begin with no row."""
         self.features = features
-        self.starts = [sum(feature.width for feature in features[:index]) for index in range(len(features))]
+        self.starts = starts_of(features)
         self.moments = Moments((sum(feature.width for feature in features),))
         self.days: dict[int, Counter[int]] = {
             start: Counter() for feature, start in zip(features, self.starts, strict=True) if feature.kind == "date"
@@ -53,15 +54,7 @@ class Gathered:
         """Return the features with their ranges; (0, 0) where every value is missing."""
         low, high = (np.where(self.moments.count > 0, ends, 0.0) for ends in (self.moments.minimum, self.moments.maximum))
         return tuple(
-            Feature(
-                feature.name,
-                float(low[start]),
-                float(high[start]),
-                feature.kind,
-                feature.categories,
-                feature.date_format,
-                feature.nullable,
-            )
+            msgspec.structs.replace(feature, minimum=float(low[start]), maximum=float(high[start]))
             for feature, start in zip(self.features, self.starts, strict=True)
         )
 

@@ -4,7 +4,7 @@ opened = open_source(config.data, scratch, tell=progress)
 opened.source      # a Table, whose columns are yet to be inferred, or Arrays, which say what they are
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,11 +20,10 @@ from pipeline.config.data_sections import (
     PythonData,
     TableData,
 )
-from pipeline.data.table import Arrays, Table
+from pipeline.data.table import Arrays, Table, Tell
 from pipeline.errors import DataError
 
 PARQUET = (".parquet", ".pq")
-Tell = Callable[[int, int], None]  # done, total
 
 
 @dataclass(frozen=True)

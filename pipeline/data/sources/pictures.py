@@ -4,10 +4,8 @@ Pixels go to a file of 8-bit numbers, which is mapped: 100,000 pictures need no 
 """
 
 import io
-import os
 import statistics
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -17,11 +15,11 @@ from numpy.typing import NDArray
 
 from pipeline.config.data_sections import ImagesData
 from pipeline.data.findings import Finding
-from pipeline.data.sources import Tell
+from pipeline.data.in_order import in_order
 from pipeline.data.sources.labels import Labels, read_labels
 from pipeline.data.sources.picture_files import Listed, is_number, list_pictures
 from pipeline.data.sources.picture_folders import named
-from pipeline.data.table import Arrays
+from pipeline.data.table import Arrays, Tell
 from pipeline.errors import DataError
 from serving.errors import InvalidInput
 from serving.images import decode
@@ -29,8 +27,6 @@ from serving.images import decode
 Mode = Literal["L", "RGB"]
 _LOOKED_AT = 200  # pictures that decide mode and size where they are auto
 _LARGEST_SIDE = 224  # of a size that is auto
-_BATCH = 256
-_BATCH_BYTES = 64 * 1024 * 1024
 _ORIENTATION, _TURNED = 0x0112, (5, 6, 7, 8)  # the EXIF tag, and its values that swap height and width
 
 
@@ -152,13 +148,10 @@ def _decoded(
     paths: list[Path], mode: Mode, size: tuple[int, int], *, tell: Tell
 ) -> Iterator[tuple[Path, NDArray[np.uint8] | str]]:
     """Yield each path with its pixels, or with why there are none; several at once, since Pillow lets other threads run."""
-    batch = max(8, min(_BATCH, _BATCH_BYTES // (size[0] * size[1] * 3)))
-    threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    with ThreadPoolExecutor(threads) as pool:
-        for start in range(0, len(paths), batch):
-            some_paths = paths[start : start + batch]
-            yield from zip(some_paths, pool.map(lambda path: _pixels(path, mode, size), some_paths), strict=True)
-            tell(min(start + batch, len(paths)), len(paths))
+    found = in_order(lambda path: _pixels(path, mode, size), paths)
+    for done, (path, pixels) in enumerate(zip(paths, found, strict=True), start=1):
+        yield path, pixels
+        tell(done, len(paths))
 
 
 def _pixels(path: Path, mode: Mode, size: tuple[int, int]) -> NDArray[np.uint8] | str:

@@ -4,9 +4,7 @@ A file is read once, in blocks of whole records, by as many threads as there are
 is text, the blocks that took it for numbers are read again, and no others.
 """
 
-import os
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -15,15 +13,15 @@ from numpy.typing import NDArray
 
 from pipeline.config.data_sections import TableData
 from pipeline.data.findings import Finding
+from pipeline.data.in_order import in_order
 from pipeline.data.sources.byte_blocks import blocks, misquoted_error
 from pipeline.data.sources.cells import Parsed, Written, parse, wider
 from pipeline.data.sources.conversions import not_finite
 from pipeline.data.sources.records import Misquoted, Ragged, Records, index
 from pipeline.data.sources.text_begin import TextFile, check_encoding, header_bytes, text_files
-from pipeline.data.table import Table
+from pipeline.data.table import Table, Tell
 from pipeline.errors import DataError
 
-Tell = Callable[[int, int], None]
 _SAMPLE_RECORDS_BYTES = 1 << 20  # that the first types are read from
 
 
@@ -86,31 +84,22 @@ class _Reading:
 
     def _pass(self, parts: dict[int, _Part], *, only: set[int] | None) -> None:
         """Parse blocks in parallel, a few at a time; results are taken in order, so that the first fault is reported."""
-        threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        waiting: list[tuple[int, Future[_Part]]] = []
-        with ThreadPoolExecutor(threads) as pool:
-            try:
-                for block in self._blocks():
-                    if only is not None and block.number not in only:
-                        continue
-                    if not self.written:
-                        self.written = _first_types(block, self.section)
-                    waiting.append((block.number, pool.submit(self._spill, block, dict(self.written))))
-                    if len(waiting) > threads:
-                        self._take(waiting.pop(0), parts)
-                while waiting:
-                    self._take(waiting.pop(0), parts)
-            finally:
-                for _, future in waiting:
-                    future.cancel()
+        for number, part in in_order(self._spilled, self._typed(only)):
+            parts[number] = part
+            self.written = {
+                name: kind if name in part.empty else wider(kind, part.written[name]) for name, kind in self.written.items()
+            }
         self.tell(self.total, self.total)
 
-    def _take(self, done: tuple[int, "Future[_Part]"], parts: dict[int, _Part]) -> None:
-        number, future = done
-        parts[number] = part = future.result()
-        self.written = {
-            name: kind if name in part.empty else wider(kind, part.written[name]) for name, kind in self.written.items()
-        }
+    def _typed(self, only: set[int] | None) -> Iterator[tuple[_Block, dict[str, Written]]]:
+        """Yield blocks, of some numbers or all, each with the types that are known when it is its turn."""
+        for block in self._blocks():
+            if only is None or block.number in only:
+                self.written = self.written or _first_types(block, self.section)
+                yield block, self.written
+
+    def _spilled(self, typed: tuple[_Block, dict[str, Written]]) -> tuple[int, _Part]:
+        return typed[0].number, self._spill(*typed)
 
     def _blocks(self) -> Iterator[_Block]:
         number = done = 0

@@ -7,7 +7,7 @@ import pytest
 import sklearn.datasets
 
 from pipeline.data.checks.leak import leak
-from pipeline.data.findings import judged
+from pipeline.data.findings import enforced
 from pipeline.errors import DataError
 from serving.schema import Feature
 from tests.data.checks.subjects import ROWS, coins, make_subject, noise, only
@@ -24,10 +24,10 @@ def test_a_number_that_tells_two_classes_apart_fails_with_column_score_and_what_
     assert failure.text == "column 'b' alone predicts 'y': balanced accuracy 1 on train and validation rows"
     assert "data.columns.b=ignore" in failure.advice
     assert "prepare.allow=[leak]" in failure.advice
-    (accepted,) = judged([failure], ("leak",))
+    (accepted,) = enforced([failure], ("leak",))
     assert accepted.verdict == "WARN"
     with pytest.raises(DataError, match="column 'b' alone predicts 'y'"):
-        judged([failure], ("identifier",))
+        enforced([failure], ("identifier",))
 
 
 def test_ranges_that_alternate_are_found_too() -> None:
