@@ -209,6 +209,20 @@ def test_a_date_that_does_not_exist_is_named() -> None:
     assert finding.text == "column 'a' is of dates (ISO 8601) but for '2026-02-30' (row 100)"
 
 
+@pytest.mark.parametrize("form", ["{}%", "$ {}", "1.{:03},56", "{},5 €", "1'{:03}"])
+def test_numbers_that_are_dressed_up_are_pointed_out(form: str) -> None:
+    found = infer({"price": [form.format(row) for row in range(ROWS)]})
+    (finding,) = [finding for finding in found.findings if finding.check == "decorated_numbers"]
+    assert finding.text == (
+        f"column 'price' has numbers that are written as texts, such as {form.format(0)!r}; it is taken for texts"
+    )
+
+
+@pytest.mark.parametrize("cells", [["192.168.1.1", "10.0.0.7"], ["31.12.2020", "30.11.2020"], ["a", "b"], ["+", "-"]])
+def test_what_only_looks_a_little_like_numbers_is_not(cells: list[str]) -> None:
+    assert "decorated_numbers" not in {finding.check for finding in infer({"a": repeat(*cells)}).findings}
+
+
 def test_codes_are_pointed_out() -> None:
     (finding,) = infer({"zip": repeat(8001, 3000, 4051)}).findings
     assert (finding.check, finding.verdict) == ("codes", "WARN")

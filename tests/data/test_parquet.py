@@ -85,6 +85,16 @@ def test_integers_that_no_float_holds_are_texts() -> None:
     assert [finding.check for finding in table.findings] == ["large_integers"]
 
 
+def test_dates_that_no_calendar_of_four_digits_has_are_missing_with_a_warning() -> None:
+    days = pl.Series("day", [18_000, 3_000_000, None], dtype=pl.Int32).cast(pl.Date)
+    moments = pl.Series("moment", [10**15, 9 * 10**17, None]).cast(pl.Datetime("us"))
+    table = from_frame(pl.DataFrame([days, moments]), "t")
+    assert [finding.text.split(";")[0] for finding in table.findings] == [
+        f"column {name!r} has dates outside of the years 1 to 9999" for name in ("day", "moment")
+    ]
+    assert table.frame.collect().null_count().row(0) == (2, 2)
+
+
 def test_infinite_numbers_are_a_failure_that_names_rows() -> None:
     table = from_frame({"a": [1.0, float("inf"), float("nan")], "y": [0, 1, 0]}, "t")
     assert table.frame.collect()["a"].to_list() == [1.0, None, None]

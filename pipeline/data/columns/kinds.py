@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pipeline.config.data_sections import Kind
 from pipeline.data.columns.dates import DateFormats, date_formats, is_date
@@ -19,6 +19,8 @@ _MANY = 1_000  # categories
 _LONG = 30  # mean characters of free text
 _FEWEST = 20  # rows that tell an identifier
 _KEY_NAME = re.compile(r"(?:^|[_\s.-])(?:id|uuid|guid|key|index|row|nr|no|number)$|[a-z]I[dD]$|^unnamed", re.IGNORECASE)
+# 12.5%, $3, 1.234,56
+_DECORATED = re.compile(r"\s*[$€£¥]?\s*[+-]?(?:\d+|\d{1,3}(?:[.,' ]\d{3})+)(?:[.,]\d+)?\s*[%‰$€£¥]?\s*$")
 _CODE_NAME = re.compile(r"(?:^|[_\s.-])(?:id|code|zip|zipcode|postcode|plz|type|class|category)$", re.IGNORECASE)
 
 
@@ -44,7 +46,23 @@ def judged(table: Table, facts: Facts) -> Judged:
         return Judged(column_of(facts, "number"), findings=_codes(facts))
     if facts.dtype.is_temporal():
         return Judged(column_of(facts, "date"))
-    return _boolean(facts) or _text(table, facts)
+    return _boolean(facts) or _warned(table, facts, _text(table, facts))
+
+
+def _warned(table: Table, facts: Facts, found: Judged) -> Judged:
+    """Return what was found, with a warning where texts are numbers with something around or in them."""
+    if found.column is not None and found.column.kind == "date":
+        return found
+    texts = distinct_texts(table, facts)
+    odd = [text for text in texts if _DECORATED.match(text) and not re.search(NUMBER, text)]
+    if not odd or sum(texts[text] for text in odd) < _MOSTLY * sum(texts.values()):
+        return found
+    text = f"column {facts.name!r} has numbers that are written as texts, such as {odd[0]!r}; it is taken for texts"
+    advice = (
+        "write plain numbers; where a comma is the decimal point, without separators of thousands and with data.decimal=','"
+    )
+    warning = finding_of("decorated_numbers", "WARN", facts, text, advice)
+    return replace(found, findings=(*found.findings, warning))
 
 
 def looks_like_identifier(facts: Facts) -> bool:

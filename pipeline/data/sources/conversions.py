@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import polars as pl
 
 _EXACT = 2**53  # whole numbers up to here are floats without loss
+_YEARS = (1, 9999)  # that Python's dates, and ISO 8601 with four digits, can have
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,9 @@ def converted(frame: "pl.LazyFrame", place: Callable[[int], str]) -> Converted:
             text = f"column {name!r} has whole numbers beyond 2**53, which are not exact as numbers; they are taken as texts"
             advice = f"set data.columns.{name}=ignore if it is a key"
             findings.append(Finding(check="large_integers", verdict="WARN", column=name, text=text, advice=advice))
+        if seen.get(f"distant {name}"):
+            text = f"column {name!r} has dates outside of the years 1 to 9999; they are taken as missing"
+            findings.append(Finding(check="distant_dates", verdict="WARN", column=name, text=text, advice="repair them"))
     changed = {name for name in kept if seen.get(f"infinite {name}") or seen.get(f"large {name}")}
     told = {f"{key} {name}" for key in ("present", "minimum", "maximum") for name in kept if name not in changed}
     answers = {key: answer for key, answer in seen.items() if key in told}
@@ -76,6 +80,8 @@ def _look(frame: "pl.LazyFrame", schema: "dict[str, pl.DataType]") -> dict[str, 
         elif dtype in (pl.Int64, pl.UInt64, pl.Int128, pl.UInt128):
             questions |= {f"minimum {name}": column.min(), f"maximum {name}": column.max()}
             questions |= {f"large {name}": (column.max() > _EXACT) | (column.min() < -_EXACT)}
+        elif dtype.is_temporal():
+            questions |= {f"distant {name}": ~column.dt.year().is_between(*_YEARS).all()}
         elif dtype == pl.String or isinstance(dtype, pl.Categorical | pl.Enum):
             text = column.cast(pl.String)
             spaces = text.filter((text < "!") | (text >= "\x80"))  # no other text begins with a space, of ASCII or beyond
@@ -94,8 +100,12 @@ def _column(name: str, dtype: "pl.DataType", seen: dict[str, Any]) -> "pl.Expr":
         return column.cast(pl.String if seen.get(f"large {name}") else pl.Int64)
     if isinstance(dtype, pl.Datetime):
         column = column.dt.convert_time_zone("UTC").dt.replace_time_zone(None) if dtype.time_zone else column
-        return column.cast(pl.Datetime("us"))
-    if dtype in (pl.Boolean, pl.Date):
+        column = column.cast(pl.Datetime("us"))
+    if dtype.is_temporal() and seen.get(f"distant {name}"):
+        return pl.when(column.dt.year().is_between(*_YEARS)).then(column)
+    if dtype.is_temporal():
+        return column
+    if dtype == pl.Boolean:
         return column
     column = column.cast(pl.String)
     return pl.when(column.str.strip_chars() != "").then(column) if seen.get(f"blank {name}") else column
