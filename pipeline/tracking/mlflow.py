@@ -5,6 +5,7 @@ many lines of the journal it has, so the memory is gone when the store is, and t
 """
 
 import fcntl
+import io
 import logging
 import os
 import re
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.config import MlflowSettings
 from pipeline.tracking.follower import store_lock
 from pipeline.tracking.journal import follow_journal
-from pipeline.tracking.records import HPARAM, Record, stage_file
+from pipeline.tracking.records import HPARAM, Record, read_stage_file
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -192,14 +193,18 @@ class _Images:
     def store(self, record: Record) -> None:
         """Store the pictures of a record that are still there, and that an attempt that was cut off has not stored."""
         import mlflow
+        from PIL import Image
 
         if self._stored is None:
             self._stored = [file.path for file in self._client.list_artifacts(self._run_id, "images")]
         for tag, name in record.values.items():
-            key, path, time_ms = _NOT_IN_A_KEY.sub("_", tag), stage_file(self._run, record.stage, name), _time_ms(record)
+            key, time_ms = _NOT_IN_A_KEY.sub("_", tag), _time_ms(record)
             begin = f"images/{key.replace('/', '~')}+step+{record.step or 0}+timestamp+{time_ms}+"  # as log_image names it
-            if path is not None and not any(stored.startswith(begin) for stored in self._stored):
-                image = mlflow.Image(str(path))
+            if any(stored.startswith(begin) for stored in self._stored):
+                continue
+            payload = read_stage_file(self._run, record.stage, name)
+            if payload is not None:
+                image = mlflow.Image(Image.open(io.BytesIO(payload)))
                 self._client.log_image(self._run_id, image, key=key, step=record.step, timestamp=time_ms)
 
 

@@ -103,12 +103,15 @@ class Projection(Protocol):
         """Finish what was taken."""
 
 
-def stage_file(run: Path, stage: str, name: str) -> Path | None:
-    """Return a stage's file in a run's folder, whether the stage is still at work or done; None when it is gone.
+def read_stage_file(run: Path, stage: str, name: str) -> bytes | None:
+    """Return the bytes of a stage's file in a run's folder, whether the stage is still at work or done; None when it is gone.
 
-    It is gone when the stage was interrupted and its unfinished folder cleaned up: then nothing is left to be shown.
+    It is gone when the stage was interrupted and its unfinished folder cleaned up: then nothing is left to be shown. The order
+    matters: an unfinished folder may be renamed at any moment, and then is found under its other name.
     """
     for folder in (f"{stage}.partial", stage):
-        if (run / folder / name).is_file():
-            return run / folder / name
+        try:
+            return (run / folder / name).read_bytes()
+        except FileNotFoundError:
+            continue
     return None

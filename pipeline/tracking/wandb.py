@@ -5,6 +5,7 @@ each time it is read, so a row's number is its wandb step: what an online run ha
 written anew as a whole, since wandb cannot append to one. `wandb sync runs/<id>/wandb/offline-run-*` uploads it.
 """
 
+import io
 import os
 import re
 import shutil
@@ -17,7 +18,7 @@ import msgspec
 from pipeline.config import MlflowSettings
 from pipeline.tracking.follower import store_lock
 from pipeline.tracking.journal import follow_journal
-from pipeline.tracking.records import HPARAM, Histogram, Record, stage_file
+from pipeline.tracking.records import HPARAM, Histogram, Record, read_stage_file
 
 if TYPE_CHECKING:
     import wandb
@@ -104,11 +105,11 @@ class _Rows:
         elif record.kind == "histograms":
             yield {_EPOCH: record.step, **{tag: _histogram(fields) for tag, fields in record.values.items()}}
         elif record.kind == "images":
-            found = {tag: stage_file(self._folder, record.stage, name) for tag, name in record.values.items()}
+            found = {tag: read_stage_file(self._folder, record.stage, name) for tag, name in record.values.items()}
             yield {_EPOCH: record.step, **_pictures(found)}
         elif record.kind == "files":
             plots = sorted(Path(record.values["folder"]).glob("plots/*.png"))
-            yield _pictures({f"{record.stage}/{path.stem}": path for path in plots})
+            yield _pictures({f"{record.stage}/{path.stem}": path.read_bytes() for path in plots})
 
     def _define(self, name: str) -> None:
         if name not in self._series:
@@ -144,10 +145,11 @@ def _finite(values: dict[str, float | None]) -> dict[str, float]:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def _pictures(paths: dict[str, Path | None]) -> dict[str, Any]:
+def _pictures(files: dict[str, bytes | None]) -> dict[str, Any]:
     import wandb
+    from PIL import Image
 
-    return {tag: wandb.Image(str(path)) for tag, path in paths.items() if path is not None}
+    return {tag: wandb.Image(Image.open(io.BytesIO(payload))) for tag, payload in files.items() if payload is not None}
 
 
 def _histogram(fields: dict[str, Any]) -> "wandb.Histogram":
