@@ -7,6 +7,7 @@ CONFIG ?= configs/digits.yaml
 SET ?=
 RUN ?= latest
 PORT ?=
+VARIANTS ?= [train,prune,distill]
 DATA ?=
 TARGET ?=
 NAME ?=
@@ -17,7 +18,7 @@ PIP_ARGS ?=
 PY := .venv/bin/python
 STAGE = $(PY) -m pipeline $@ --config $(CONFIG) --run $(RUN) $(SET)
 
-.PHONY: help setup init prepare train evaluate export serve all config sanity lr-find resume-check sync mlflow tensorboard test test-slow check format bench bench-data bench-streaming bench-training image lock clean
+.PHONY: help setup init prepare train evaluate prune distill export quantize benchmark select serve all config sanity lr-find resume-check sync mlflow tensorboard test test-slow check format bench bench-data bench-streaming bench-training bench-artifacts image lock clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,6 +27,7 @@ help:  ## list the targets
 	@echo '  SET="train.epochs=3 seed=1"  keys that win over it; `make config` shows all of them'
 	@echo '  RUN=latest                   the run to work on: the newest that fits, or an id from runs/'
 	@echo '  PORT=8080                    the port of `make serve`'
+	@echo '  VARIANTS=[train,prune]       models that `make all` compares; train is the one that was trained'
 	@echo '  DATA=my.csv TARGET=column    for `make init`; also NAME=mine, FORCE=1 to overwrite'
 	@echo '  PIP_ARGS="..."               options for pip, such as another index for a CPU build of torch'
 
@@ -44,13 +46,29 @@ train: .venv/.train  ## train; keep the best and the last checkpoint
 evaluate: .venv/.train  ## measure the model on the test split, with intervals
 	@$(STAGE)
 
+prune: .venv/.train  ## take the least important channels out of the model, and train it on
+	@$(STAGE)
+
+distill: .venv/.train  ## train a smaller model on what the model answers
+	@$(STAGE)
+
 export: .venv/.train  ## write ONNX and TorchScript, prove parity, make the bundle
+	@$(STAGE)
+
+quantize: .venv/.train  ## make 8-bit artifacts within what the metric may lose
+	@$(STAGE)
+
+benchmark: .venv/.train  ## measure every artifact side by side
+	@$(STAGE)
+
+select: .venv/.train  ## choose the artifact that fits the budget, say why, make its bundle
 	@$(STAGE)
 
 serve: .venv/.train  ## serve the bundle on PORT; Ctrl-C stops it
 	@$(STAGE) $(if $(PORT),serve.port=$(PORT))
 
-all: train evaluate export  ## everything up to a proven bundle
+all: train evaluate  ## everything up to the chosen, proven bundle, with VARIANTS of the model to choose from
+	@$(PY) -m pipeline select --config $(CONFIG) --run $(RUN) export.variants=$(VARIANTS) $(SET)
 
 config: .venv/.train  ## print the resolved configuration
 	@$(PY) -m pipeline config --config $(CONFIG) $(SET)
@@ -100,6 +118,9 @@ bench-streaming: .venv/.train  ## measure training on 5 GB of rows streamed from
 
 bench-training: .venv/.bench  ## measure the training loop beside a bare loop, a DataLoader loop, Lightning and skorch
 	@$(PY) -m benchmarks.training
+
+bench-artifacts: .venv/.train  ## measure what pruning, quantization and ONNX Runtime give on two networks
+	@$(PY) -m benchmarks.artifacts
 
 image:  ## build the container of the latest bundle (needs Docker)
 	docker build --build-arg BUNDLE=runs/$(if $(filter latest,$(RUN)),$$(readlink runs/latest),$(RUN))/export/bundle -t slipway .

@@ -11,12 +11,12 @@ exports what was just trained. With an id, that run is used as it is, whatever t
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
 
-from pipeline.artifacts import Model
+from pipeline.artifacts import Model, Selected
 from pipeline.code import code_digest
 from pipeline.config import Config, flatten, load
 from pipeline.config.model_sections import CustomConfig
@@ -91,6 +91,15 @@ def choose_interrupted(
         asked = dict(word.partition("=")[::2] for word in words)
         request = Request(identity, config.model_dump(mode="json", by_alias=True), asked)
     return Choice(run, config, pinned=False, request=request, resume=Resume(force=force))
+
+
+def settled(choice: Choice) -> Choice:
+    """Return the choice with `serve.bundle` decided where it is auto: that of select, once this run has it, else of export."""
+    if choice.config.serve.bundle != "auto":
+        return choice
+    bundle = "select" if (choice.run.folder / stage_making(Selected).name / MANIFEST).is_file() else "export"
+    serve = choice.config.serve.model_copy(update={"bundle": bundle})
+    return replace(choice, config=choice.config.model_copy(update={"serve": serve}))
 
 
 def _first_difference(request: Request, config: Config) -> str:

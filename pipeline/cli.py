@@ -88,7 +88,7 @@ def _run_stage(options: argparse.Namespace) -> int:
     if not stage.takes:  # it belongs to no run
         _make(stage, load(options.config, options.words), None, stores=MlflowSettings(tracking_uri=None))
         return 0
-    from pipeline.choose import choose, choose_interrupted
+    from pipeline.choose import choose, choose_interrupted, settled
 
     if getattr(options, "resume", False):
         wish = {"force": options.force, "root": RUNS, "warn": _warn}
@@ -96,7 +96,7 @@ def _run_stage(options: argparse.Namespace) -> int:
     elif getattr(options, "force", False):
         raise UserError("command line: --force: goes with --resume, which is missing")
     else:
-        choice = choose(stage, options.config, options.words, options.run, root=RUNS, warn=_warn)
+        choice = settled(choose(stage, options.config, options.words, options.run, root=RUNS, warn=_warn))
     stores = load_section(MlflowSettings, MLFLOW_FILE)
     with choice.run.lock():
         artifacts = _make(stage, choice.config, choice, stores=stores)
@@ -114,7 +114,7 @@ def _need_config(options: argparse.Namespace) -> None:
         raise UserError("command line: --config: which configuration? for example --config configs/digits.yaml")
 
 
-def _make(stage: Stage, config: Config, choice: "Choice | None", *, stores: MlflowSettings) -> "list[Artifact]":
+def _make(stage: Stage, config: Config, choice: "Choice | None", *, stores: MlflowSettings) -> "list[Artifact | None]":
     """Make what a stage makes, or what it takes when it makes nothing."""
     from pipeline.runner import Runner
     from pipeline.tracking.console import Console
@@ -122,7 +122,7 @@ def _make(stage: Stage, config: Config, choice: "Choice | None", *, stores: Mlfl
     with Console(terminal=sys.stdout.isatty(), write=_Output().line) as console:
         runner = Runner(config, console, choice, stores=stores)
         try:
-            return [runner.make(kind) for kind in (stage.takes if stage.makes is None else (stage.makes,))]
+            return runner.inputs(stage) if stage.makes is None else [runner.make(stage.makes)]
         finally:
             runner.close()
 

@@ -9,9 +9,11 @@ from typing import Any
 
 import msgspec
 
+from pipeline.artifacts import Model
 from pipeline.config import Config
 from pipeline.config.data_sections import BuiltinData
 from pipeline.config.model_sections import CustomConfig
+from pipeline.manifest import MANIFEST, read_manifest
 from serving.files import record_of, sha256_of, write_atomic
 
 ABSENT = "no file"
@@ -25,6 +27,18 @@ def model_files(config: Config) -> dict[str, str]:
         return {}
     file = Path(config.model.file)
     return {"model.file": record_of(file).sha256 if file.is_file() else ABSENT}
+
+
+def student_files(config: Config, root: Path) -> dict[str, str]:
+    """Return the digests of what `distill` reads outside of its run: a custom student's file, and another run's teacher."""
+    found: dict[str, str] = {}
+    if isinstance(config.distill.student, CustomConfig):
+        file = Path(config.distill.student.file)
+        found["distill.student.file"] = record_of(file).sha256 if file.is_file() else ABSENT
+    if config.distill.teacher is not None:
+        manifest = root / config.distill.teacher / Model.variant / MANIFEST
+        found["distill.teacher"] = read_manifest(manifest.parent).digest if manifest.is_file() else ABSENT
+    return found
 
 
 def data_files(config: Config) -> dict[str, str]:

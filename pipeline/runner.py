@@ -8,21 +8,22 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from pipeline.artifacts import Artifact, Model, Prepared
+from pipeline.artifacts import Artifact, Distilled, Model, Prepared
 from pipeline.choose import Choice
 from pipeline.code import code_digest
 from pipeline.config import Config, MlflowSettings, flatten
 from pipeline.errors import Interrupted, SlipwayError, UserError
 from pipeline.manifest import MANIFEST, Manifest, git_state, now, read_manifest, records_of, versions, write_manifest
-from pipeline.outside import data_files, model_files
+from pipeline.outside import data_files, model_files, student_files
 from pipeline.runs import Run, partial_folder, point_latest, wait_for
-from pipeline.stages import Outcome, Stage, stage_making
+from pipeline.stages import Outcome, Stage, has_use, stage_making
 from pipeline.tracking import Journal, Projection, Shared, Tracker, read_journal
 from pipeline.tracking.console import Console
 from pipeline.tracking.follower import followers
 from pipeline.tracking.tensorboard import TensorBoard
 from serving.files import sha256_of
 
+_Inputs = list[Artifact | None]
 PREPARED_ROOT = Path("data", "prepared")
 
 
@@ -76,20 +77,24 @@ class Runner:
         if kind.kind in self._made:
             return self._made[kind.kind]
         stage = stage_making(kind)
-        inputs = [self.make(taken) for taken in stage.takes]
+        inputs = self.inputs(stage)
         wanted = self._wanted(stage, inputs)
         folder = self._folder(stage)
         with wait_for(folder.parent / ".making") if kind is Prepared else nullcontext():
             found = self._find(stage, kind, folder, wanted)
             artifact = found or self._make(stage, kind, folder, inputs, wanted)
         if kind is Model:
-            self._check_pair(stage, artifact, inputs[0])
+            self._check_pair(stage, artifact, self._made[Prepared.kind])
         if self._run is not None and kind is Model:
             point_latest(self._run)
         if self._run is not None and kind is Prepared:
             self._run.link(stage.name, artifact.folder)
         self._made[kind.kind] = artifact
         return artifact
+
+    def inputs(self, stage: Stage) -> _Inputs:
+        """Return what a stage takes, made or found; None for what this config has no use for."""
+        return [self.make(kind) if has_use(kind, self._config) else None for kind in stage.takes]
 
     def close(self) -> None:
         """Let the stores take the rest; a failure is one line, since the journal has everything."""
@@ -135,7 +140,7 @@ class Runner:
                 return manifest.parent
         return None
 
-    def _make(self, stage: Stage, kind: type[Artifact], folder: Path, inputs: list[Artifact], wanted: _Wanted) -> Artifact:
+    def _make(self, stage: Stage, kind: type[Artifact], folder: Path, inputs: _Inputs, wanted: _Wanted) -> Artifact:
         started = time.perf_counter()
         with partial_folder(folder, keep=kind is Model and self._resume is not None) as out:
             outcome = self._run_stage(stage, inputs, out)
@@ -159,7 +164,7 @@ class Runner:
         self._finished(stage, folder, manifest)
         return kind.open(folder)
 
-    def _run_stage(self, stage: Stage, inputs: list[Artifact], out: Path) -> Outcome:
+    def _run_stage(self, stage: Stage, inputs: _Inputs, out: Path) -> Outcome:
         resume = {"resume": self._resume} if stage.makes is Model and self._resume else {}
         tracker = self._tracker(stage, out, resume=bool(resume))
         tracker.event("stage_started")
@@ -192,10 +197,12 @@ class Runner:
         projections += [Shared(projection) for projection in outliving]
         return Tracker(stage.name, projections, warn=self._warn, before=before)
 
-    def _wanted(self, stage: Stage, inputs: list[Artifact]) -> _Wanted:
-        takes = {artifact.kind: artifact.digest for artifact in inputs}
+    def _wanted(self, stage: Stage, inputs: _Inputs) -> _Wanted:
+        takes = {artifact.kind: artifact.digest for artifact in inputs if artifact is not None}
         if stage.makes is Model:
             takes |= model_files(self._config)
+        if stage.makes is Distilled and self._run is not None:
+            takes |= student_files(self._config, self._run.folder.parent)
         if stage.makes is Prepared:
             takes |= data_files(self._config)
         return _Wanted(takes, {name: self._config.section(name) for name in stage.sections}, code_digest(stage.code))

@@ -22,7 +22,8 @@ from serving.schema import Schema
 FORMAT_VERSION = 1
 DESCRIPTION, GOLDEN, REFERENCE = "bundle.json", "golden.json", "reference.json"
 
-Runtime = Literal["onnxruntime", "torchscript"]
+Runtime = Literal["onnxruntime", "torchscript", "torch_export"]
+_UNPICKLED: Runtime = "torch_export"  # loading a file of it may run any code that the file brings along
 
 # What msgspec raises: DecodeError and UnicodeDecodeError, which are ValueErrors, and RecursionError on deep nesting.
 _UNREADABLE = (ValueError, RecursionError)
@@ -122,8 +123,10 @@ class Bundle:
 def write_bundle(folder: Path, files: dict[str, bytes], **description: Any) -> None:
     """Write `files` and then `bundle.json`, whose presence means that the folder is whole.
 
-    `description` holds the fields of Description except `format_version` and `files`.
+    `description` holds the fields of Description except `format_version` and `files`. Raises BundleError for an artifact that
+    no bundle may hold.
     """
+    _refuse_unpickled(folder, description["artifact"])
     folder.mkdir(parents=True, exist_ok=True)
     records = {name: write_atomic(folder / name, payload) for name, payload in files.items()}
     whole = Description(format_version=FORMAT_VERSION, files=records, **description)
@@ -146,7 +149,16 @@ def _read_description(folder: Path) -> Description:
         raise BundleError(f"{path}: {error}; export the run again") from error
     if description.seal != description.sealed().seal:
         raise CorruptFile(path, recorded=description.seal, found=description.sealed().seal)
+    _refuse_unpickled(folder, description.artifact)
     return description
+
+
+def _refuse_unpickled(folder: Path, artifact: Artifact) -> None:
+    if artifact.runtime == _UNPICKLED:
+        raise BundleError(
+            f"{folder / DESCRIPTION}: {artifact.file} is a torch.export program, which torch loads by unpickling, so that a "
+            "file from elsewhere may run any code; a bundle holds ONNX or TorchScript: export with export.bundle=onnx"
+        )
 
 
 def _check_files(folder: Path, description: Description) -> None:

@@ -35,8 +35,9 @@ def load(file: Path | None, overrides: Sequence[str] = ()) -> Config:
         source.put_default(("name",), file.stem, str(file))
     for word in overrides:
         parse_word(word, source, faults)
-    if isinstance(source.get(("model",)), dict):
-        source.put_default(("model", "name"), MlpConfig().name, source.origin(("model",)))
+    for path in (("model",), ("distill", "student")):
+        if isinstance(source.get(path), dict):
+            source.put_default((*path, "name"), MlpConfig().name, source.origin(path))
     if isinstance(data := source.get(("data",)), dict):
         source.put_default(("data", "source"), "table" if "path" in data else BuiltinData().source, source.origin(("data",)))
     return check(Config, source, faults)

@@ -6,14 +6,16 @@ their own.
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from pipeline.config.augment_sections import AugmentConfig
+from pipeline.config.choice_sections import BenchmarkConfig, ExportConfig, SelectConfig
+from pipeline.config.compression_sections import DistillConfig, PruneConfig, QuantizeConfig
 from pipeline.config.data_sections import BuiltinData, DataConfig
 from pipeline.config.model_sections import MlpConfig, ModelConfig
 from pipeline.config.monitor_sections import MonitorConfig
 from pipeline.config.prepare_sections import PrepareConfig
-from pipeline.config.section import LARGEST_SEED, Fraction, Positive, Section, listed
+from pipeline.config.section import LARGEST_SEED, Fraction, Positive, Section
 from pipeline.config.train_sections import TrainConfig
 
 
@@ -25,36 +27,17 @@ class EvaluateConfig(Section):
     resamples: Annotated[int, Field(ge=100)] = Field(
         1000, description="bootstrap resamples behind an interval; fewer, at least 100, above 200,000 rows"
     )
-    test_reads: Positive = Field(1, description="reads of a test split that are in order; more are reported, never hidden")
-
-
-Format = Literal["onnx", "torchscript"]
-
-
-class ExportConfig(Section):
-    """Which files to make, and how close their answers must be to the model's."""
-
-    formats: tuple[Format, ...] = listed(("onnx", "torchscript"), "onnx, torchscript")
-    bundle: Format = Field("onnx", description="the format that is served")
-    batch_sizes: tuple[Positive, ...] = listed(
-        (1, 7, 64), "batch sizes at which parity is proven on the whole validation split"
+    test_reads: Positive = Field(
+        2, description="reads of a test split that are in order, of evaluate and of select; more are reported, never hidden"
     )
-    atol: float = Field(1e-4, ge=0, description="an answer a passes against b when |a - b| <= atol + rtol * |b|")
-    rtol: float = Field(1e-4, ge=0, description="see atol")
-    golden_rows: Positive = Field(16, description="validation rows that the service replays before it reports ready")
-
-    @model_validator(mode="after")
-    def _bundle_is_made(self) -> "ExportConfig":
-        if len(set(self.formats)) < len(self.formats):
-            raise ValueError(f"formats: {list(self.formats)} names a format twice")
-        if self.bundle not in self.formats:
-            raise ValueError(f"bundle: {self.bundle!r} is not among formats {list(self.formats)}")
-        return self
 
 
 class ServeConfig(Section):
     """The service started by `make serve`; a container takes the same options on its command line."""
 
+    bundle: Literal["auto", "export", "select"] = Field(
+        "auto", description="the bundle of which stage; auto: of select, once that was run, else of export"
+    )
     host: str = Field("127.0.0.1", description="address to bind; 0.0.0.0: every one")
     port: int = Field(8080, ge=1, le=65535, description="port to bind")
     workers: int = Field(1, ge=1, le=256, description="processes")
@@ -74,7 +57,12 @@ class Config(Section):
     augment: AugmentConfig = AugmentConfig()
     monitor: MonitorConfig = MonitorConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
+    prune: PruneConfig = PruneConfig()
+    distill: DistillConfig = DistillConfig()
     export: ExportConfig = ExportConfig()
+    quantize: QuantizeConfig = QuantizeConfig()
+    benchmark: BenchmarkConfig = BenchmarkConfig()
+    select: SelectConfig = SelectConfig()
     serve: ServeConfig = ServeConfig()
 
     def section(self, name: str) -> Any:

@@ -29,7 +29,8 @@ class Parity(msgspec.Struct, frozen=True):
     """The comparison of one artifact with the model.
 
     argmax_agreement: share of rows with the same likeliest class; None unless each row has one class. label_agreement: share of
-    rows with the same labels, where they may have several; None otherwise.
+    rows with the same labels, where they may have several; None otherwise. diverges: where a failed artifact leaves the model,
+    in words that follow a semicolon; None where nobody looked.
     """
 
     rows: int
@@ -41,6 +42,7 @@ class Parity(msgspec.Struct, frozen=True):
     worst: Worst
     passed: bool
     label_agreement: float | None = None
+    diverges: str | None = None
 
 
 def compare(
@@ -103,6 +105,7 @@ def refusal(name: str, parity: Parity) -> str:
         f"export: {name} does not answer like the model: largest difference {parity.max_abs_diff:.3g}{agreement}; "
         f"validation row {worst.row} at batch size {worst.batch_size}: "
         f"model {_shown(worst.model)}, artifact {_shown(worst.artifact)}; "
+        f"{f'{parity.diverges}; ' if parity.diverges else ''}"
         f"allowed: {parity.atol:g} + {parity.rtol:g} of the answer (export.atol, export.rtol)"
     )
 

@@ -4,6 +4,7 @@ net = build(Architecture("mlp", input_shape=(30,), outputs=2, args={"hidden": [6
 """
 
 import importlib.util
+import linecache
 import sys
 import traceback
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from pipeline.errors import UserError
 from pipeline.models.cnn import Cnn
 from pipeline.models.embeddings import Embedded
 from pipeline.models.mlp import Mlp
+from pipeline.models.resized import resized
 from pipeline.models.resnet import Resnet
 from serving.errors import first_line
 
@@ -30,7 +32,8 @@ class Architecture(msgspec.Struct, frozen=True):
     """Everything needed to build a network but its weights. `args` of a custom model hold its `class` and its own `args`.
 
     input_shape: of a preprocessed row, whose last values are codes of categories, one for each of `embeddings`: (rows, width)
-    of the table that turns a code into a vector.
+    of the table that turns a code into a vector. shapes: of each parameter and buffer that has another one than the arguments
+    say, after pruning.
     """
 
     name: str
@@ -38,6 +41,7 @@ class Architecture(msgspec.Struct, frozen=True):
     outputs: int
     args: dict[str, Any]
     embeddings: tuple[tuple[int, int], ...] = ()
+    shapes: dict[str, tuple[int, ...]] = {}
 
 
 def build(architecture: Architecture, *, source: bytes | None = None) -> nn.Module:
@@ -46,6 +50,9 @@ def build(architecture: Architecture, *, source: bytes | None = None) -> nn.Modu
     A network with embeddings is built for the dense values and the vectors, and wrapped. Raises UserError when a custom file
     or class cannot be used, or does not return (batch, outputs).
     """
+    if architecture.shapes:
+        whole = build(msgspec.structs.replace(architecture, shapes={}), source=source)
+        return resized(whole, architecture.shapes)
     if architecture.embeddings:
         (values,) = architecture.input_shape
         dense = values - len(architecture.embeddings) + sum(width for _, width in architecture.embeddings)
@@ -79,6 +86,8 @@ def _class_from(source: bytes, name: str) -> Any:
     with TemporaryDirectory() as folder:
         path = Path(folder, _FILE)
         path.write_bytes(source)
+        # TorchScript reads the text of a class, whose file is gone by then.
+        linecache.cache[str(path)] = (len(source), None, source.decode(errors="replace").splitlines(keepends=True), str(path))
         spec = importlib.util.spec_from_file_location("slipway_custom_model", path)
         assert spec is not None
         assert spec.loader is not None

@@ -1,7 +1,11 @@
 """The pipeline as a table: what each stage takes, makes and may read. `pipeline.runner` does the rest.
 
 raw ─prepare─▶ Prepared ─train─▶ Model ─┬─ evaluate ─▶ Evaluation
-                                        └─ export ───▶ Exported ─ serve
+                                        ├─ prune ────▶ Pruned ────┐
+                                        ├─ distill ──▶ Distilled ─┤
+                                        └─────────────────────────┴─ export ─▶ Exported ─┬─ quantize ─▶ Quantized ─┐
+                                                                         serve ◀─────────┤                         │
+                                                          serve ◀─ select ◀─ benchmark ◀─┴─────────────────────────┘
 """
 
 from collections.abc import Callable
@@ -9,7 +13,19 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any
 
-from pipeline.artifacts import Artifact, Evaluation, Exported, Model, Prepared
+from pipeline.artifacts import (
+    Artifact,
+    Benchmarked,
+    Distilled,
+    Evaluation,
+    Exported,
+    Model,
+    Prepared,
+    Pruned,
+    Quantized,
+    Selected,
+)
+from pipeline.config import Config
 
 
 @dataclass(frozen=True)
@@ -33,8 +49,9 @@ class Resume:
 class Stage:
     """One row of the table.
 
-    `sections`: the config keys that its result depends on; it sees no others. `code`: the sources that its result depends on,
-    relative to the repository; when one of them changes, the result is made anew.
+    `takes`: all that it may take; it gets None for what a config has no use for (`has_use`). `sections`: the config keys that
+    its result depends on; it sees no others. `code`: the sources that its result depends on, relative to the repository; when
+    one of them changes, the result is made anew.
     """
 
     name: str
@@ -51,8 +68,22 @@ class Stage:
         return function
 
 
+def has_use(kind: type[Artifact], config: Config) -> bool:
+    """Return whether a config has a use for this kind of artifact: a variant, a precision, a bundle."""
+    uses: dict[type[Artifact], bool] = {
+        Pruned: "prune" in config.export.variants,
+        Distilled: "distill" in config.export.variants,
+        Quantized: "int8" in config.benchmark.precisions,
+        Selected: config.serve.bundle == "select",
+    }
+    return uses.get(kind, True)
+
+
 _MODELS = ("pipeline/models", "pipeline/training/weights.py", "serving/schema.py")
 
+_TRAINING = ("name", "seed", "model", "train", "augment", "monitor")
+
+_TRAINED = ("pipeline/training", "pipeline/metrics", "pipeline/data/augmentation.py", *_MODELS)
 _ROWS = ("serving/schema.py", "serving/columns.py", "serving/images.py")
 
 STAGES = (
@@ -69,7 +100,7 @@ STAGES = (
         "train with early stopping; keep the best and the last checkpoint",
         takes=(Prepared,),
         makes=Model,
-        sections=("name", "seed", "data", "prepare", "model", "train", "augment", "monitor"),  # data: for folds
+        sections=(*_TRAINING, "data", "prepare"),  # data: for folds
         code=(
             "pipeline/stages/train.py",
             "pipeline/training",
@@ -97,9 +128,25 @@ STAGES = (
         ),
     ),
     Stage(
+        "prune",
+        "take the least important channels out of the model, and train it on",
+        takes=(Prepared, Model),
+        makes=Pruned,
+        sections=(*_TRAINING, "prune"),
+        code=("pipeline/stages/prune.py", "pipeline/compression", *_TRAINED),
+    ),
+    Stage(
+        "distill",
+        "train a smaller model on what the model answers",
+        takes=(Prepared, Model),
+        makes=Distilled,
+        sections=(*_TRAINING, "distill"),
+        code=("pipeline/stages/distill.py", "pipeline/compression", *_TRAINED),
+    ),
+    Stage(
         "export",
         "write ONNX and TorchScript, prove that they answer like the model, make the bundle",
-        takes=(Prepared, Model),
+        takes=(Prepared, Model, Pruned, Distilled),
         makes=Exported,
         sections=("name", "seed", "export"),
         code=(
@@ -111,7 +158,54 @@ STAGES = (
             *_MODELS,
         ),
     ),
-    Stage("serve", "serve the bundle over HTTP", takes=(Exported,), makes=None, sections=("serve",)),
+    Stage(
+        "quantize",
+        "compute with integers of 8 bits, within what the metric may lose",
+        takes=(Prepared, Model, Pruned, Distilled, Exported),
+        makes=Quantized,
+        sections=(*_TRAINING, "export", "quantize"),
+        code=(
+            "pipeline/stages/quantize.py",
+            "pipeline/quantization",
+            "pipeline/exporting",
+            "pipeline/training",
+            "pipeline/metrics",
+            "serving",
+            *_MODELS,
+        ),
+    ),
+    Stage(
+        "benchmark",
+        "measure every artifact side by side: quality, latency, throughput, bytes, memory",
+        takes=(Prepared, Model, Exported, Quantized),
+        makes=Benchmarked,
+        sections=("seed", "benchmark"),
+        code=(
+            "pipeline/stages/benchmark.py",
+            "pipeline/measuring",
+            "pipeline/metrics",
+            "pipeline/reporting",
+            "serving",
+            *_MODELS,
+        ),
+    ),
+    Stage(
+        "select",
+        "choose the artifact that fits the budget, say why, make its bundle",
+        takes=(Prepared, Model, Exported, Quantized, Benchmarked),
+        makes=Selected,
+        sections=("name", "seed", "export", "evaluate", "select"),
+        code=(
+            "pipeline/stages/select.py",
+            "pipeline/reporting/test_reads.py",
+            "pipeline/measuring",
+            "pipeline/exporting",
+            "pipeline/metrics",
+            "serving",
+            *_MODELS,
+        ),
+    ),
+    Stage("serve", "serve the bundle over HTTP", takes=(Exported, Selected), makes=None, sections=("serve",)),
 )
 
 

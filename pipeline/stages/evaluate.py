@@ -1,6 +1,5 @@
 """evaluate: Prepared + Model -> Evaluation."""
 
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from pipeline.metrics.tasks import class_metrics
 from pipeline.reporting.answers import labels_figure
 from pipeline.reporting.figures import confusion_figure, residual_figure
 from pipeline.reporting.predictions import write_predictions
+from pipeline.reporting.test_reads import record_read
 from pipeline.stages import Outcome
 from pipeline.tracking import Tracker
 from pipeline.training.deployed import answers, deployable_of
@@ -28,7 +28,7 @@ from serving.schema import Array, Schema
 def run(config: Config, prepared: Prepared, model: Model, *, out: Path, tracker: Tracker) -> Outcome:
     """Score the model on `evaluate.split`, through the same module that is exported."""
     section, schema = config.evaluate, prepared.schema
-    reads = _record_read(prepared, model) if section.split == "test" else None
+    reads = record_read(prepared, model) if section.split == "test" else None
     inputs, targets = prepared.split(section.split)
     given = answers(deployable_of(prepared, model), inputs)
 
@@ -83,16 +83,6 @@ def _draw(out: Path, result: dict[str, Any], given: Array, targets: NDArray[Any]
         case "regression":
             names = schema.targets or (schema.target,)
             residual_figure(out / "residuals.png", given, targets.reshape(given.shape), names=names, title=title)
-
-
-def _record_read(prepared: Prepared, model: Model) -> int:
-    """Append to the ledger of the test split, before it is read, and return the number of reads by all runs so far."""
-    line = {"time": datetime.now(UTC).isoformat(timespec="seconds"), "run": model.folder.parent.name, "model": model.digest}
-    prepared.test_reads.parent.mkdir(parents=True, exist_ok=True)
-    with prepared.test_reads.open("ab+") as ledger:
-        ledger.write(msgspec.json.encode(line) + b"\n")
-        ledger.seek(0)
-        return sum(1 for _ in ledger)
 
 
 def _finite_bounds(scored: dict[str, Interval], split: str) -> dict[str, float]:

@@ -1,11 +1,11 @@
-"""serve: Exported -> the running service, in place of this process."""
+"""serve: Exported or Selected -> the running service, in place of this process."""
 
 import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from pipeline.artifacts import Exported
+from pipeline.artifacts import Exported, HasBundle, Selected
 from pipeline.config import Config
 from pipeline.config.sections import ServeConfig
 from pipeline.reporting.try_it import try_it
@@ -16,16 +16,16 @@ _EVERY_ADDRESS = {"0.0.0.0", "::"}  # noqa: S104  # compared, not bound
 _SUFFIXES = {b"\x89PNG": ".png", b"\xff\xd8\xff": ".jpg", b"RIFF": ".webp", b"GIF8": ".gif", b"BM": ".bmp"}
 
 
-def run(config: Config, exported: Exported, *, say: Callable[[str], object]) -> Outcome:
+def run(config: Config, exported: Exported, selected: Selected | None, *, say: Callable[[str], object]) -> Outcome:
     """Replace this process by the service, so that signals reach it directly; returns only when that fails.
 
     say: takes a line; it is told a request to copy, of a row that the model was validated on.
     """
-    section = config.serve
-    for line in _requests(section, exported):
+    section, served = config.serve, selected or exported
+    for line in _requests(section, served):
         say(f"try: {line}")
     options = {
-        "--bundle": exported.bundle,
+        "--bundle": served.bundle,
         "--host": section.host,
         "--port": section.port,
         "--workers": section.workers,
@@ -37,9 +37,9 @@ def run(config: Config, exported: Exported, *, say: Callable[[str], object]) -> 
     os.execv(sys.executable, [sys.executable, "-m", "serving", *words])
 
 
-def _requests(section: ServeConfig, exported: Exported) -> list[str]:
+def _requests(section: ServeConfig, served: HasBundle) -> list[str]:
     """Return commands for a shell; what is too long for one is written beside the stages of the run."""
-    bundle, folder = exported.open_bundle(), exported.folder.parent
+    bundle, folder = served.open_bundle(), served.folder.parent
     golden = bundle.golden()
     picture: Path | None = None
     if golden.pictures:

@@ -27,6 +27,7 @@ _TOLD: dict[str, Callable[[dict[str, Any]], list[str]]] = {  # events that a per
     "data_checks": lambda v: [f"warning: {line}" for line in v["warnings"]],
     "out_of_memory": lambda v: [f"warning: memory did not suffice; steps were computed in {v['parts']} parts from there on"],
     "monitor_failed": lambda v: [f"warning: monitor {v['monitor']} failed and is off from here on: {v['why']}"],
+    "table": lambda v: v["lines"],
     "monitor_thinned": lambda _: [
         "monitors look less often, to stay below monitor.max_overhead; cost/* in the journal has each"
     ],

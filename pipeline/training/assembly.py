@@ -47,20 +47,29 @@ class Assembly:
 
 
 def assemble(
-    config: Config, prepared: Prepared, *, source: bytes | None = None, choices: dict[str, Any] | None = None
+    config: Config,
+    prepared: Prepared,
+    *,
+    source: bytes | None = None,
+    choices: dict[str, Any] | None = None,
+    given: tuple[Architecture, nn.Module] | None = None,
 ) -> Assembly:
     """Build everything that training needs, seeded, on its device.
 
     source: text of a custom model's file. choices: what `auto` chose for a training that is resumed. Raises UserError for
-    settings that do not fit the rows or the machine, and for a user's model that cannot take a step.
+    settings that do not fit the rows or the machine, and for a user's model that cannot take a step. given: a network that is
+    to be trained on, and how it is built; None: `model` names it, and it is initialized.
     """
     section, schema = config.train, prepared.schema
     device = choose_device(section.device)
     make_reproducible(config.seed)
     statistics = prepared.statistics
-    architecture = architecture_of(config, schema, statistics)
-    net = build(architecture, source=source)
-    initialize(net, section.init)
+    if given is None:
+        architecture = architecture_of(config, schema, statistics)
+        net = build(architecture, source=source)
+        initialize(net, section.init)
+    else:
+        architecture, net = given
     last = wants_channels_last(section.channels_last, net)
     net = net.to(device)
     if last:

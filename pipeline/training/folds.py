@@ -22,11 +22,9 @@ from pipeline.manifest import Manifest, now, records_of, write_manifest
 from pipeline.metrics.score import score
 from pipeline.tracking import Tracker
 from pipeline.training.assembly import assemble
-from pipeline.training.checkpoint import Checkpoints
 from pipeline.training.deployed import answers, joined
-from pipeline.training.fitting import fit_assembled
 from pipeline.training.interrupt import Interrupt
-from pipeline.training.setup import early_stopping_of
+from pipeline.training.retraining import retrain
 from serving.files import write_atomic
 
 FOLDS = "folds.jsonl"
@@ -121,14 +119,12 @@ def _trained(
 ) -> dict[str, Any]:
     """Train on a fold and return its metrics on the rows that it left out."""
     parts = assemble(config, prepared, source=source, choices=choices)
-    stopping = early_stopping_of(config.train.early_stopping)
-    keep = Checkpoints(out, parts.architecture, stopping, every_s=math.inf, interrupt=interrupt)
-    fit_assembled(config, parts, [stopping, keep])
+    found = retrain(config, parts, out=out, source=source, tracker=Tracker("train"), interrupt=interrupt)
     deployable = joined(prepared, (out / Model.BEST).read_bytes(), source=source)
     inputs, targets = prepared.split("test")
     scored = score(answers(deployable, inputs), targets, parts.schema, confidence=0.95, resamples=1, seed=0)  # no interval
-    epochs = {"rows": len(targets), "epochs": parts.state.epoch, "best_epoch": stopping.best_epoch}
-    return {**epochs, **{name: found.value if math.isfinite(found.value) else None for name, found in scored.items()}}
+    epochs = {"rows": len(targets), "epochs": len(found.history), "best_epoch": found.best_epoch}
+    return {**epochs, **{name: one.value if math.isfinite(one.value) else None for name, one in scored.items()}}
 
 
 def _done(path: Path) -> list[dict[str, Any]]:

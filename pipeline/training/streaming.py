@@ -21,7 +21,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pipeline.artifacts import Mapped
+from pipeline.artifacts.prepared import Mapped
 from pipeline.errors import UserError
 from pipeline.training.windows import BLOCK_BYTES, WINDOW_BYTES, EpochOrder, Layout, Window
 

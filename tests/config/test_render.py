@@ -50,5 +50,5 @@ def test_every_shipped_config_loads() -> None:
 def test_the_schema_describes_every_section() -> None:
     schema = Config.model_json_schema(by_alias=True)
     sections = [name for name, field in Config.model_fields.items() if isinstance(field.default, BaseModel)]
-    assert len(sections) == 9
+    assert len(sections) == 14
     assert set(sections) < set(schema["properties"])

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.config.train_sections import TrainConfig
+from pipeline.models.macs import LayerRow, layer_rows, total_of
 from pipeline.monitoring.graph import Graph
-from pipeline.monitoring.table import LayerRow, aligned, layer_rows, markdown, total_of
+from pipeline.monitoring.table import aligned, markdown
 from pipeline.tracking import Tracker
 from pipeline.training.batches import InMemory
 from pipeline.training.begin import begin

@@ -1,19 +1,24 @@
 """export: proven artifacts and a bundle, or a refusal with exit code 3."""
 
 import json
+import re
 import sys
+import warnings
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from torch import Tensor, nn
+from torch.jit._trace import TracerWarning
 
 from pipeline.artifacts import Exported
-from pipeline.config.sections import Format
-from pipeline.exporting import formats
-from pipeline.models.deployable import Normalize
-from pipeline.stages.export import golden_rows
+from pipeline.exporting import formats, torchscript
+from pipeline.exporting.bundling import golden_rows
+from pipeline.models.deployable import Deployable, Normalize
 from pipeline.training.deployed import answers, deployable_of
 from serving.bundle import Bundle
 from serving.predictor import Predictor
@@ -59,51 +64,114 @@ def other_normalization(self: Normalize, raw: Tensor) -> Tensor:
     return (raw - self.shift * 1.05) / self.scale
 
 
-def test_an_export_with_another_normalization_is_refused_and_no_bundle_is_made(
-    project: Project, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    project.run("train")
-    original = formats.export
+def other_order(self: Deployable, outputs: Tensor) -> Tensor:
+    return torch.softmax(outputs, dim=1).flip(1)
 
-    def broken(module: nn.Module, example: Tensor, form: Format) -> bytes:
+
+def broken(kind: type[nn.Module], method: str, otherwise: Callable[..., Tensor]) -> Callable[..., bytes]:
+    """Return an exporter that writes every file while a method does something else."""
+
+    def wrong(*args: Any, **options: Any) -> bytes:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(Normalize, "forward", other_normalization)
-            return original(module, example, form)
+            patch.setattr(kind, method, otherwise)
+            return formats.write(*args, **options)
 
-    monkeypatch.setattr("pipeline.stages.export.export", broken)
-    code, _, err = project.run("export")
+    return wrong
+
+
+@pytest.mark.parametrize(
+    ("kind", "method", "otherwise", "layer"),
+    [(Normalize, "forward", other_normalization, "normalize"), (Deployable, "finish", other_order, "finish")],
+)
+def test_an_export_that_normalizes_otherwise_or_swaps_classes_is_refused_with_row_and_layer_and_no_bundle_is_made(
+    project: Project,
+    monkeypatch: pytest.MonkeyPatch,
+    kind: type[nn.Module],
+    method: str,
+    otherwise: Callable[..., Tensor],
+    layer: str,
+) -> None:
+    project.run("train", "train.epochs=10")
+    monkeypatch.setattr("pipeline.exporting.proving.write", broken(kind, method, otherwise))
+    code, _, err = project.run("export", "train.epochs=10", "export.formats=[onnx, torchscript, torch_export]")
     assert code == 3
-    assert len(err) == 2, "one line for each artifact"
-    assert "train-fp32.onnx does not answer like the model: largest difference" in err[0]
-    assert "validation row" in err[0]
+    assert len(err) == 3, "one line for each artifact"
+    for name, line in zip(("train-fp32.onnx", "train-fp32.torchscript.pt", "train-fp32.pt2"), err, strict=True):
+        assert line.startswith(f"export: {name} does not answer like the model: largest difference")
+        assert re.search(r"validation row \d+ at batch size \d+: model \[", line)
+        assert f"; first diverging layer: {layer}; allowed: " in line
     assert not (project.latest / "export").exists()
     partial = project.latest / "export.partial"
-    assert json.loads((partial / "parity.json").read_text())["train-fp32.onnx"]["passed"] is False
+    proof = json.loads((partial / "parity.json").read_text())["train-fp32.onnx"]
+    assert (proof["passed"], proof["diverges"]) == (False, f"first diverging layer: {layer}")
     assert not (partial / "bundle").exists()
     events = [json.loads(line)["values"] for line in (project.latest / "journal.jsonl").read_text().splitlines()]
     assert next(event for event in events if event.get("name") == "stage_failed")["reason"] == err[0]
 
 
-FROZEN = """
+BRANCH = """
+import torch
 from torch import nn
 class Net(nn.Module):
     def __init__(self, input_shape, outputs):
         super().__init__()
-        self.layer = nn.Linear(input_shape[0], outputs)
+        self.above, self.below = nn.Linear(input_shape[0], outputs), nn.Linear(input_shape[0], outputs)
     def forward(self, inputs):
-        return self.layer(inputs) if inputs.mean() > 0 else self.layer(-inputs)
+        if not hasattr(inputs, "numpy") or inputs.mean() > 0:
+            return self.above(inputs)
+        return self.below(inputs)
+"""
+CUSTOM = ("model.name=custom", "model.file=net.py", "model.class=Net", "train.sanity=false")  # sanity refuses it before
+TORCHSCRIPT = ("export.formats=[torchscript]", "export.bundle=torchscript")
+
+
+@pytest.mark.parametrize("words", [(), TORCHSCRIPT])
+def test_a_branch_on_data_that_no_way_can_write_is_refused_and_the_training_kept(
+    project: Project, words: tuple[str, ...]
+) -> None:
+    (project.folder / "net.py").write_text(BRANCH)
+    code, _, err = project.run("export", *CUSTOM, *words)
+    assert code == 3
+    assert len(err) == 1
+    form = "torchscript" if words else "onnx"
+    assert f"the model cannot be written as {form}: forward() takes a branch that depends on the values of the rows" in err[0]
+    assert (project.latest / "train" / "best.pt").is_file(), "the training is kept"
+
+
+BOTH_WAYS = """
+from torch import nn
+class Net(nn.Module):
+    def __init__(self, input_shape, outputs):
+        super().__init__()
+        self.above, self.below = nn.Linear(input_shape[0], outputs), nn.Linear(input_shape[0], outputs)
+    def forward(self, inputs):
+        return self.above(inputs) if inputs.norm() >= 0 else self.below(inputs)
 """
 
 
-@pytest.mark.parametrize("form", ["onnx", "torchscript"])
-def test_a_model_with_a_branch_on_data_is_refused_by_each_format(project: Project, form: str) -> None:
-    (project.folder / "net.py").write_text(FROZEN)
-    words = ("model.name=custom", "model.file=net.py", "model.class=Net", f"export.formats=[{form}]", f"export.bundle={form}")
-    code, _, err = project.run("export", *words, "train.sanity=false")  # sanity refuses it before it is trained
+def test_a_branch_on_data_in_a_custom_network_is_served_as_torchscript(project: Project) -> None:
+    (project.folder / "net.py").write_text(BOTH_WAYS)
+    code, _, err = project.run("export", *CUSTOM, *TORCHSCRIPT)
+    assert (code, err) == (0, [])
+    (one,) = Exported.open(project.latest / "export").listed
+    assert one.how == {"by": "torch.jit.script"}
+
+
+def frozen(module: nn.Module, example: Tensor, metadata: Any) -> bytes:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", TracerWarning)
+        return torchscript.traced(module, example, metadata)
+
+
+def test_a_branch_that_tracing_froze_is_refused_with_row_and_layer(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    (project.folder / "net.py").write_text(BRANCH)
+    monkeypatch.setitem(formats.WAYS, "torchscript", ("torch.jit.trace",))
+    monkeypatch.setitem(formats._WRITERS, "torch.jit.trace", frozen)
+    code, _, err = project.run("export", *CUSTOM, *TORCHSCRIPT)
     assert code == 3
-    assert len(err) == 1
-    assert f"the model cannot be written as {form}" in err[0]
-    assert (project.latest / "train" / "best.pt").is_file(), "the training is kept"
+    assert err[0].startswith("export: train-fp32.torchscript.pt does not answer like the model: ")
+    assert re.search(r"validation row \d+ at batch size \d+: ", err[0])
+    assert re.search("; first diverging layer: net.(above|below); ", err[0])
 
 
 def test_a_torchscript_bundle_is_made_on_request_and_answers_the_same(project: Project) -> None:
@@ -115,11 +183,21 @@ def test_a_torchscript_bundle_is_made_on_request_and_answers_the_same(project: P
 
 def test_one_format_alone_is_enough(project: Project) -> None:
     project.run("export", "export.formats=[onnx]")
-    assert sorted(path.suffix for path in (project.latest / "export").iterdir() if path.is_file()) == [
-        ".json",
-        ".json",
-        ".onnx",
+    names = {path.name for path in (project.latest / "export").iterdir() if path.is_file()}
+    assert names == {"artifacts.json", "manifest.json", "parity.json", "reproduce.sh", "train-fp32.onnx"}
+    (one,) = Exported.open(project.latest / "export").listed
+    assert (one.file, one.how) == ("train-fp32.onnx", {"by": "torch.onnx.export"})
+
+
+def test_torch_export_is_proven_like_the_others_and_never_bundled(project: Project) -> None:
+    code, _, _ = project.run("export", "export.formats=[torchscript, torch_export]", "export.bundle=torchscript")
+    assert code == 0
+    exported = Exported.open(project.latest / "export")
+    assert [(one.file, one.how["by"], one.parity["passed"]) for one in exported.listed] == [
+        ("train-fp32.torchscript.pt", "torch.jit.trace", True),
+        ("train-fp32.pt2", "torch.export.export", True),
     ]
+    assert not list(exported.bundle.glob("*.pt2"))
 
 
 def test_golden_rows_take_turns_over_the_classes_and_span_a_regression_target() -> None:

@@ -124,7 +124,7 @@ def test_an_error_in_a_users_model_is_one_line_in_a_fold_too(project: Project, m
         (project.folder / "broken").touch()
         fit_assembled(*arguments)
 
-    monkeypatch.setattr("pipeline.training.folds.fit_assembled", broken)
+    monkeypatch.setattr("pipeline.training.retraining.fit_assembled", broken)
     code, _, errors = project.run("train", *WORDS, "model={name: custom, file: frail.py, class: Frail}")
     assert (code, errors) == (2, ["model: it fails in epoch 1, after step 0: RuntimeError: no luck"])
 

@@ -19,7 +19,7 @@ def duplicates(grouping: Grouping, section: PrepareConfig, *, place: Callable[[i
     note = f"; {grouping.note}" if grouping.note else ""
     if not copies:
         return [Finding(check="duplicates", verdict="PASS", text=f"no two of {rows:,} rows have the same inputs{note}")]
-    first = np.empty(int(grouping.groups.max()) + 1, dtype=np.int64)
+    first = np.zeros(int(grouping.groups.max()) + 1, dtype=np.int64)  # numbers may have gaps; row 0 is a first one
     first[grouping.groups[::-1]] = np.arange(rows)[::-1]  # the last one stays: the first row of each group
     is_repeated = np.ones(rows, dtype=bool)
     is_repeated[first] = False

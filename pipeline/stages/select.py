@@ -1,0 +1,210 @@
+"""select: Prepared + Model + Exported + Quantized + Benchmarked -> Selected."""
+
+import math
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from pipeline.artifacts import Benchmarked, Exported, Files, Listed, Model, Prepared, Quantized, Selected, Split
+from pipeline.config import Config
+from pipeline.errors import GateRefused
+from pipeline.exporting.bundling import bundle_artifact
+from pipeline.exporting.formats import RUNTIME
+from pipeline.measuring.policy import Decision, decide
+from pipeline.measuring.refusing import refusal_lines
+from pipeline.measuring.rows import Benchmark, Row
+from pipeline.metrics.intervals import Interval, as_json
+from pipeline.metrics.score import score
+from pipeline.reporting.test_reads import record_read
+from pipeline.stages import Outcome
+from pipeline.tracking import Tracker
+from serving.files import write_atomic
+from serving.predictor import Predictor
+from serving.schema import Array
+
+_SAME = 1e-6  # a metric measured twice on the same rows by the same file
+
+
+def run(
+    config: Config,
+    prepared: Prepared,
+    model: Model,
+    exported: Exported,
+    quantized: Quantized | None,
+    benchmarked: Benchmarked,
+    *,
+    out: Path,
+    tracker: Tracker,
+) -> Outcome:
+    """Choose among the measured artifacts, write `decision.json`, and make the bundle of the winner.
+
+    Raises GateRefused where none fits, with a line for each candidate; `decision.json` stays below `select.partial`.
+    """
+    section, schema = config.select, prepared.schema
+    benchmark = msgspec.json.decode(benchmarked.read(Benchmarked.BENCHMARK), type=Benchmark)
+    made = [one for one in (exported, quantized) if one is not None]
+    listings = {listed.file: (files, listed) for files in made for listed in files.listed}
+    rows = [row_of(benchmark, listed, files) for files, listed in listings.values() if _wanted(benchmark, listed)]
+    decision = decide(rows, schema.classes, section)
+    record = {"policy": config.section("select"), **msgspec.to_builtins(decision)}
+    if decision.winner is None:
+        _write(out, record)
+        raise GateRefused(*refusal_lines(decision, rows, section))
+    tracker.event("table", lines=_in_words(decision))
+
+    files, listed = listings[decision.winner]
+    payload = files.read(listed.file)
+    row = next(row for row in rows if row.file == decision.winner)
+    predictor = Predictor(payload, schema=schema, runtime=RUNTIME[listed.format], threads=row.threads)
+    answer = partial(_answers, predictor, size=_batch_size(benchmark))
+    metrics = {"validation": _validated(config, prepared, row, answer)}
+    if section.evaluate_test:
+        reads = record_read(prepared, model, artifact=row.sha256)
+        tracker.event("test_split_read", count=reads)
+        metrics["test"] = _scored(config, prepared, "test", answer) | {
+            "test_reads": {
+                "count": reads,
+                "allowed": config.evaluate.test_reads,
+                "exceeded": reads > config.evaluate.test_reads,
+            }
+        }
+    bundle_artifact(
+        config, prepared, listed, payload, folder=out / "bundle", run=model.folder.parent.name, answer=answer, metrics=metrics
+    )
+    record["chosen"] = _lineage(prepared, listed, row) | {"metrics": metrics}
+    _write(out, record)
+    numbers = _numbers(row, metrics)
+    tracker.metrics(numbers)
+    return Outcome(_summary(row, decision, metrics), metrics=numbers)
+
+
+def row_of(benchmark: Benchmark, listed: Listed, files: Files) -> Row:
+    """Return what was measured of a listed file; a row that says so where there is nothing, or where it is of other bytes."""
+    record = files.manifest.makes[listed.file]
+    found = next((row for row in benchmark.rows if row.file == listed.file), None)
+    why = None
+    if found is None:
+        why = "the benchmark has no row for it"
+    elif found.sha256 != record.sha256:
+        why = f"the benchmark measured other bytes under this name ({found.sha256[:12]}, now {record.sha256[:12]})"
+    if found is not None and why is None:
+        return msgspec.structs.replace(found, proven=_is_proven(listed))
+    return Row(
+        file=listed.file,
+        variant=listed.variant,
+        format=listed.format,
+        precision=listed.precision,
+        sha256=record.sha256,
+        bytes=record.bytes,
+        threads=benchmark.baseline.threads,
+        failed=why,
+    )
+
+
+def _is_proven(listed: Listed) -> bool:
+    """Return whether export has proven that this file answers like the float model: by parity, on every validation row."""
+    return (listed.variant, listed.precision) == (Model.variant, "fp32") and listed.parity.get("passed") is True
+
+
+def _wanted(benchmark: Benchmark, listed: Listed) -> bool:
+    """Return whether a file is a candidate: one of a precision that the benchmark was told to leave out is none."""
+    precisions = benchmark.conditions.get("precisions")
+    return precisions is None or listed.precision in precisions
+
+
+def _answers(predictor: Predictor, inputs: Array, *, size: int) -> Array:
+    """Return (rows, outputs), so many rows in a call as when it was measured: all train rows at once may not fit."""
+    return np.concatenate([predictor.predict(inputs[start : start + size]) for start in range(0, len(inputs), size)])
+
+
+def _batch_size(benchmark: Benchmark) -> int:
+    return int(max(benchmark.conditions["plan"]["batch_sizes"]))
+
+
+def _validated(config: Config, prepared: Prepared, row: Row, answer: partial[Array]) -> dict[str, Any]:
+    """Score the bytes that go into the bundle once more, and refuse where that is not what the benchmark says of them."""
+    scored = _scored(config, prepared, "validation", answer)
+    headline, benchmarked = prepared.schema.headline, row.metric
+    value = scored["metrics"][headline]["value"]
+    assert benchmarked is not None
+    if not math.isclose(value, benchmarked, rel_tol=_SAME, abs_tol=_SAME):
+        raise GateRefused(
+            f"select: {row.file} has validation {headline} {value:.6g} here, and {benchmarked:.6g} in the benchmark; "
+            "it computes something else on this machine: run benchmark again"
+        )
+    return scored | {"drop": msgspec.to_builtins(row.drop)}
+
+
+def _scored(config: Config, prepared: Prepared, split: Split, answer: partial[Array]) -> dict[str, Any]:
+    inputs, targets = prepared.split(split)
+    section = config.evaluate
+    found: dict[str, Interval] = score(
+        answer(inputs),
+        targets,
+        prepared.schema,
+        confidence=section.confidence,
+        resamples=section.resamples,
+        seed=config.seed,
+    )
+    return {"rows": len(targets), "confidence": section.confidence, "metrics": as_json(found)}
+
+
+def _lineage(prepared: Prepared, listed: Listed, row: Row) -> dict[str, Any]:
+    """Return the winner, and the digests from rows to artifact that it came along."""
+    return {
+        "file": listed.file,
+        "variant": listed.variant,
+        "format": listed.format,
+        "precision": listed.precision,
+        "how": listed.how,
+        "lineage": {
+            "data": prepared.digest,
+            "statistics": prepared.manifest.makes[Prepared.STATISTICS].sha256,
+            "checkpoint": listed.checkpoint,
+            "artifact": row.sha256,
+        },
+        "measured": msgspec.to_builtins(row),
+    }
+
+
+def _write(out: Path, record: dict[str, Any]) -> None:
+    write_atomic(out / Selected.DECISION, msgspec.json.format(msgspec.json.encode(record), indent=2))
+
+
+def _in_words(decision: Decision) -> list[str]:
+    """Return a line for each candidate, the winner first, the rejected ones last."""
+    by_file = {verdict.file: verdict for verdict in decision.candidates}
+    lines = []
+    for place, name in enumerate(decision.ranking):
+        why = "; ".join(reason.text for reason in by_file[name].reasons)
+        lines.append(f"chosen    {name}" if place == 0 else f"fits      {name}: {why}")
+    rejected = [verdict for verdict in decision.candidates if not verdict.accepted]
+    return [*lines, *(f"rejected  {one.file}: {'; '.join(reason.text for reason in one.reasons)}" for one in rejected)]
+
+
+def _numbers(row: Row, metrics: dict[str, Any]) -> dict[str, float]:
+    found = {
+        f"select/{split}/{name}": value["value"] for split, part in metrics.items() for name, value in part["metrics"].items()
+    }
+    found |= {"select/drop_bound": row.drop.bound} if row.drop else {}
+    found |= {"select/p50_ms": row.latency.p50_ms} if row.latency.p50_ms is not None else {}
+    return {name: value for name, value in found.items() if value is not None and math.isfinite(value)}
+
+
+def _summary(row: Row, decision: Decision, metrics: dict[str, Any]) -> str:
+    drop, rejected = row.drop, sum(not verdict.accepted for verdict in decision.candidates)
+    assert drop is not None
+    faster = row.latency.times_faster
+    words = f"{row.file}, the best of {len(decision.ranking)} that fit by {decision.objective}"
+    words += f" ({rejected} rejected)" if rejected else ""
+    words += f": {faster:.1f} times faster than eager" if faster is not None else ":"
+    words += f", {row.bytes:,} bytes, {drop.metric} {drop.value:.4g}, drop {drop.drop:.4g} and at most {drop.bound:.4g}"
+    if "test" in metrics:
+        head = metrics["test"]["metrics"][drop.metric]
+        words += f"; test {drop.metric} {head['value']:.4g} [{head['low']:.4g}, {head['high']:.4g}]"
+        if metrics["test"]["test_reads"]["exceeded"]:
+            words += f", read {metrics['test']['test_reads']['count']} of the same test split, so the number grows optimistic"
+    return words

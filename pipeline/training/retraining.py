@@ -1,0 +1,129 @@
+"""Trainings beside the one of the `train` stage: of folds, of pruned networks, of students.
+
+varied_config = varied(config, train=retimed(config.train, "prune", epochs=5, lr=1e-4))
+parts = assemble(varied_config, prepared, source=source, given=(architecture, net))
+found = retrain(varied_config, parts, out=folder, source=source, tracker=tracker, interrupt=interrupt)
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from pydantic import ValidationError
+from torch import nn
+
+from pipeline.artifacts import Model
+from pipeline.config import Config
+from pipeline.config.section import Section
+from pipeline.config.train_sections import TrainConfig
+from pipeline.errors import GateRefused, Interrupted, UserError
+from pipeline.tracking import Tracker
+from pipeline.training.assembly import Assembly
+from pipeline.training.checkpoint import Checkpoints
+from pipeline.training.fitting import fit_assembled
+from pipeline.training.hooks import Hook
+from pipeline.training.interrupt import Interrupt
+from pipeline.training.loop import measure
+from pipeline.training.report import Report
+from pipeline.training.setup import early_stopping_of
+from pipeline.training.weights import load
+
+_TOLERANCE = 1e-4  # relative: the re-loaded network has another memory order, so its sums differ in their last bits
+
+
+@dataclass(frozen=True)
+class Retrained:
+    """What a training gave.
+
+    net: of the best epoch, read back from its file, in eval mode, on the CPU. validation: its loss and metrics on the
+    validation rows, measured when it was read back. history: a line for each epoch. stop_reason: why there was no further one.
+    """
+
+    net: nn.Module
+    validation: dict[str, float]
+    history: list[dict[str, Any]]
+    best_epoch: int
+    stop_reason: str | None
+
+    @property
+    def best(self) -> dict[str, Any]:
+        """The line of the best epoch."""
+        return self.history[self.best_epoch - 1]
+
+
+def retrain(
+    config: Config,
+    parts: Assembly,
+    *,
+    out: Path,
+    source: bytes | None,
+    tracker: Tracker,
+    interrupt: Interrupt,
+    hooks: Sequence[Hook] = (),
+) -> Retrained:
+    """Train `parts` to its end, and write best.pt, last.pt and history.jsonl into `out`.
+
+    hooks: stand before those that judge and keep. Raises Interrupted after a signal, GateRefused when the best checkpoint, read
+    back, scores other than its epoch did, and what `fit_assembled` raises.
+    """
+    stopping = early_stopping_of(config.train.early_stopping)
+    keep = Checkpoints(out, parts.architecture, stopping, every_s=math.inf, interrupt=interrupt)
+    report = Report(out / Model.HISTORY, tracker, batches=len(parts.rows.train))
+    try:
+        fit_assembled(config, parts, [*hooks, stopping, report, keep])
+    except Interrupted as error:  # its words are of a training that can go on in the middle
+        raise Interrupted(f"{tracker.stage}: stopped by {interrupt.signal}; give the command again to start it anew") from error
+    state = parts.state
+    net = load((out / Model.BEST).read_bytes(), source=source).to(parts.device)
+    validation = measure(net, parts.rows.validation, parts.objective)
+    _prove(validation["loss"], state.history[stopping.best_epoch - 1]["val/loss"], stopping.best_epoch, tracker.stage)
+    return Retrained(net.cpu(), validation, state.history, stopping.best_epoch, state.stop)
+
+
+def _prove(found: float, reported: float, epoch: int, stage: str) -> None:
+    if not abs(found - reported) <= _TOLERANCE * max(abs(reported), _TOLERANCE):
+        raise GateRefused(
+            f"{stage}: {Model.BEST}, read back, has val/loss {found:.6g}, and epoch {epoch} had {reported:.6g}: the network's "
+            "answers depend on more than its weights and its input; look for random numbers in eval mode, and for state that "
+            "is no parameter and no buffer"
+        )
+
+
+def retimed(
+    train: TrainConfig, stage: str, *, epochs: int | None = None, lr: float | None = None, prefix: str = ""
+) -> TrainConfig:
+    """Return `train` with the epochs and the learning rate that a stage has of its own; None: as they are.
+
+    prefix: what the stage's two keys begin with, as in quantize.qat_epochs. Raises UserError where the rest of `train` does not
+    fit them, as a warm-up that takes longer than the training.
+    """
+    own = {name: value for name, value in (("epochs", epochs), ("lr", lr)) if value is not None}
+    try:
+        return TrainConfig.model_validate(train.model_dump() | own)
+    except ValidationError as error:
+        reasons = "; ".join(f"train.{detail['ctx']['error']}" for detail in error.errors())
+        keys = " and ".join(f"{stage}.{prefix}{name}={value:g}" for name, value in own.items())
+        raise UserError(f"{keys}: {reasons}; train has keys that do not fit, so change them, or leave {stage}'s own") from error
+
+
+def varied(config: Config, **sections: Section) -> Config:
+    """Return a config with some sections replaced, which may be one that shows a stage its own sections alone."""
+    return cast("Config", _Varied(config, sections))
+
+
+class _Varied:
+    """Another config, but for some sections."""
+
+    def __init__(self, config: Config, sections: dict[str, Section]) -> None:
+        self._config, self._sections = config, sections
+
+    def __getattr__(self, name: str) -> Any:
+        return self._sections[name] if name in self._sections else getattr(self._config, name)
+
+    def section(self, name: str) -> Any:
+        """Return a section as plain JSON-ready values."""
+        if name in self._sections:
+            return self._sections[name].model_dump(mode="json", by_alias=True)
+        return self._config.section(name)

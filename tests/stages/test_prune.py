@@ -1,0 +1,205 @@
+"""prune: a model with fewer channels that answers alike in every format, or zeros that are called what they are."""
+
+import json
+import math
+import os
+import shutil
+import signal
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from pipeline.artifacts import Prepared, Pruned
+from pipeline.compression.pruning import size_of
+from pipeline.compression.pruning_training import shortened
+from pipeline.compression.sparsity import KeepZeros
+from pipeline.config.train_sections import ScheduleConfig, TrainConfig
+from pipeline.exporting.formats import RUNTIME, export
+from pipeline.training.deployed import answers, joined
+from pipeline.training.hooks import Hook
+from pipeline.training.schedules import build_schedule
+from pipeline.training.weights import load
+from serving.predictor import Predictor
+from tests.compression.pruned_nets import RESIDUAL
+from tests.conftest import Project
+
+SHORT = ("train.epochs=2", "train.threads=1", "prune.epochs=2", "prune.lr=3e-3", "prune.round_to=4", "train.batch_size=128")
+MODELS = {
+    "mlp": "{name: mlp, hidden: [24, 12]}",
+    "cnn": "{name: cnn, channels: [8, 8], hidden: 16}",
+    "resnet": "{name: resnet, channels: [8, 16]}",
+    "custom": "{name: custom, file: net.py, class: Residual, args: {width: 8}}",
+}
+
+
+def digits(project: Project, model: str) -> tuple[str, ...]:
+    (project.folder / "digits.yaml").write_text(f"data: {{source: digits}}\nmodel: {MODELS[model]}\n")
+    (project.folder / "net.py").write_bytes(RESIDUAL)
+    return SHORT
+
+
+def pruned(project: Project, *words: str, model: str = "mlp") -> tuple[dict[str, Any], Pruned, str]:
+    """Run the stage; return what prune.json says, the artifact, and the last line on the terminal."""
+    code, out, err = project.run("prune", *digits(project, model), *words, config="digits.yaml")
+    assert (code, err) == (0, [])
+    artifact = Pruned.open(project.latest / "prune")
+    return artifact.read_json("prune.json"), artifact, out[-1]
+
+
+def source_of(artifact: Pruned) -> bytes | None:
+    return artifact.read(Pruned.SOURCE) if Pruned.SOURCE in artifact.manifest.makes else None
+
+
+@pytest.mark.parametrize("model", sorted(MODELS))
+def test_a_pruned_model_is_smaller_as_reported_and_answers_alike_in_both_formats(project: Project, model: str) -> None:
+    report, artifact, told = pruned(project, model=model)
+    source = source_of(artifact)
+    before = load((project.latest / "train" / "best.pt").read_bytes(), source=source)
+    net = load(artifact.read("best.pt"), source=source)
+    for one, said in ((before, report["before"]["size"]), (net, report["after"]["size"])):
+        size = size_of(one, torch.randn(3, 8, 8))
+        assert said == {"parameters": size.parameters, "stored_bytes": size.stored_bytes, "macs": size.macs, "uncounted": []}
+    assert report["after"]["size"]["stored_bytes"] < report["before"]["size"]["stored_bytes"]
+    assert report["after"]["size"]["macs"] < report["before"]["size"]["macs"]
+    assert len(artifact.read("best.pt")) < (project.latest / "train" / "best.pt").stat().st_size * 1.05
+    for layer, width in report["layers"].items():
+        assert len(net.get_parameter(f"{layer}.weight")) == width["after"] <= width["before"]
+    assert any(width["after"] < width["before"] for width in report["layers"].values())
+    assert f"{report['before']['size']['parameters']:,} -> {report['after']['size']['parameters']:,} parameters" in told
+    assert_both_formats_answer_alike(Prepared.open(project.latest / "prepare"), artifact, source)
+
+
+def assert_both_formats_answer_alike(prepared: Prepared, artifact: Pruned, source: bytes | None) -> None:
+    deployable = joined(prepared, artifact.read("best.pt"), source=source)
+    inputs, targets = prepared.split("validation")
+    expected = answers(deployable, inputs)
+    assert expected.shape == (len(targets), 10)
+    assert (expected.argmax(1) == targets).mean() == pytest.approx(artifact.manifest.metrics["val/accuracy"], abs=1e-6)
+    for form in ("onnx", "torchscript"):
+        payload = export(deployable, torch.from_numpy(inputs[:2]), form)
+        predictor = Predictor(payload, schema=prepared.schema, runtime=RUNTIME[form])
+        for size in (1, 7, len(inputs)):
+            np.testing.assert_allclose(predictor.predict(inputs[:size]), expected[:size], atol=1e-5)
+
+
+def test_steps_cut_a_little_and_train_on_each_time_and_the_history_has_them_all(project: Project) -> None:
+    report, artifact, _ = pruned(project, "prune.steps=2", "prune.round_to=1", "prune.scope=layer", "prune.amount=0.75")
+    sizes = [step["size"]["parameters"] for step in report["steps"]]
+    assert report["before"]["size"]["parameters"] > sizes[0] > sizes[1] == report["after"]["size"]["parameters"]
+    assert report["layers"]["layers.1"] == {"before": 24, "after": 6}
+    lines = [json.loads(line) for line in artifact.read("history.jsonl").splitlines()]
+    assert [(line["prune_step"], line["epoch"]) for line in lines] == [(1, 1), (1, 2), (2, 1), (2, 2)]
+    best = min(line["val/loss"] for line in lines[2:])
+    assert report["after"]["validation"]["loss"] == pytest.approx(best, rel=1e-4)
+    assert {path.name for path in artifact.folder.iterdir()} >= {"best.pt", "history.jsonl", "prune.json"}
+    assert not list(artifact.folder.glob("step-*")), "nothing of the trainings in between is left"
+
+
+@pytest.mark.parametrize("importance", ["taylor", "random"])
+def test_what_needs_gradients_or_chance_prunes_and_the_same_seed_prunes_the_same(project: Project, importance: str) -> None:
+    words = (f"prune.importance={importance}", "prune.epochs=0")
+    _, artifact, told = pruned(project, *words, model="cnn")
+    assert f"  {importance}: " in told
+    assert "trained on" not in told, "without epochs there was no training"
+    first = artifact.read("best.pt")
+    shutil.rmtree(artifact.folder)
+    assert project.run("prune", *SHORT, *words, config="digits.yaml")[0] == 0
+    assert Pruned.open(project.latest / "prune").read("best.pt") == first
+
+
+def test_an_amount_that_rounding_leaves_nothing_of_is_refused(project: Project) -> None:
+    words = digits(project, "mlp")
+    code, _, err = project.run(
+        "prune", *words, "prune.amount=0.05", "prune.round_to=8", "prune.scope=layer", config="digits.yaml"
+    )
+    assert code == 3
+    assert len(err) == 1
+    assert "an amount of 0.05 takes no channel out of layers.1 (24), layers.4 (12)" in err[0]
+    assert "raise prune.amount, or lower prune.round_to" in err[0]
+    assert not (project.latest / "prune").exists()
+
+
+UNTRACEABLE = """
+from torch import nn
+class Residual(nn.Module):
+    def __init__(self, input_shape, outputs, width):
+        super().__init__()
+        self.layer, self.out = nn.Linear(64, width), nn.Linear(width, outputs)
+    def forward(self, inputs):
+        out = self.layer(inputs.flatten(1))
+        return self.out(out if float(out.detach().sum()) > -1e9 else -out)
+"""
+
+
+def test_a_model_that_cannot_be_traced_is_refused_in_one_line_and_zeros_are_offered(project: Project) -> None:
+    words = digits(project, "custom")
+    (project.folder / "net.py").write_text(UNTRACEABLE)
+    code, _, err = project.run("prune", *words, "train.sanity=false", config="digits.yaml")
+    assert code == 3
+    assert len(err) == 1
+    assert "the model cannot be traced, so all of it is left whole" in err[0]
+    assert "set prune.method=unstructured" in err[0]
+
+
+@pytest.mark.parametrize(
+    ("words", "share"),
+    [
+        (("prune.method=unstructured", "prune.amount=0.8", "prune.steps=2"), 0.8),
+        (("prune.method=unstructured", "prune.importance=random", "train.ema_decay=0.9"), 0.5),
+        (("prune.method=two_of_four", "train.optimizer.name=sgd"), None),
+    ],
+)
+def test_zeros_survive_training_and_are_not_sold_as_speed(project: Project, words: Sequence[str], share: float | None) -> None:
+    report, artifact, told = pruned(project, *words, model="cnn")
+    net = load(artifact.read("best.pt"))
+    weights = [m.weight.detach() for m in net.modules() if isinstance(m, nn.Linear | nn.Conv2d)]
+    zeros = sum(int((weight == 0).sum()) for weight in weights) / sum(weight.numel() for weight in weights)
+    assert report["sparsity"] == pytest.approx(zeros)
+    assert zeros == pytest.approx(share or 0.5, abs=0.02)
+    assert report["before"]["size"] == report["after"]["size"]
+    assert f"sparsity {zeros:.1%}, stored bytes and MACs unchanged, no speed expected" in told
+    if share is None:
+        assert report["whole"]["features.0.0"] == "it has 1 inputs, fewer than four"
+        assert all((weight.movedim(1, -1).reshape(-1, 4) == 0).sum(1).min() >= 2 for weight in weights[1:])
+
+
+def test_settings_without_meaning_are_refused_in_one_line(project: Project) -> None:
+    for words, message in (
+        (("prune.method=unstructured", "prune.importance=taylor"), "prune.importance: taylor is of channels"),
+        (("prune.method=two_of_four", "prune.amount=0.7"), "prune.amount: 0.7 in 1 steps, but two_of_four zeros half"),
+        (("prune.method=two_of_four", "prune.importance=random"), "choose among l1, l2"),
+        (("prune.importance=bn_scale",), "bn_scale needs channels with batch normalization"),
+    ):
+        code, _, err = project.run("prune", *digits(project, "mlp"), *words, config="digits.yaml")
+        assert (code, len(err)) == (2, 1)
+        assert message in err[0]
+
+
+def test_a_signal_ends_the_stage_with_130_and_leaves_no_artifact(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = digits(project, "mlp")
+    assert project.run("train", *words, config="digits.yaml")[0] == 0
+    monkeypatch.setattr(KeepZeros, "on_fit_start", lambda hook, state: os.kill(os.getpid(), signal.SIGTERM))
+    monkeypatch.setattr(KeepZeros, "on_gradients", Hook.on_gradients)
+    code, _, err = project.run("prune", *words, "prune.method=unstructured", config="digits.yaml")
+    assert (code, len(err)) == (130, 1)
+    assert "prune: stopped by SIGTERM; give the command again to start it anew" in err[0]
+    assert not (project.latest / "prune").exists()
+
+
+@pytest.mark.parametrize("name", ["constant", "step", "multistep", "exponential", "cosine", "one_cycle", "plateau"])
+@pytest.mark.parametrize("epochs", [1, 3, 200])
+def test_every_schedule_fits_the_shorter_training(name: str, epochs: int) -> None:
+    schedule = ScheduleConfig(name=name, warmup_epochs=30.0, min_lr=5e-4)  # type: ignore[arg-type]
+    short = shortened(TrainConfig(schedule=schedule, folds=3), epochs=epochs, lr=1e-4)
+    again = TrainConfig.model_validate(short.model_dump())
+    assert (again.epochs, again.lr, again.folds, again.sanity) == (epochs, 1e-4, None, False)
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=again.lr)
+    built = build_schedule(optimizer, again.schedule, epochs=epochs, monitor="val/loss")
+    for done in range(epochs):
+        built.before_step(done, 0.5)
+        assert 0 < built.learning_rate <= 1e-4
+        assert math.isfinite(built.learning_rate)
