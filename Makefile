@@ -122,8 +122,10 @@ bench-training: .venv/.bench  ## measure the training loop beside a bare loop, a
 bench-artifacts: .venv/.train  ## measure what pruning, quantization and ONNX Runtime give on two networks
 	@$(PY) -m benchmarks.artifacts
 
-image:  ## build the container of the latest bundle (needs Docker)
-	docker build --build-arg BUNDLE=runs/$(if $(filter latest,$(RUN)),$$(readlink runs/latest),$(RUN))/export/bundle -t slipway .
+image:  ## build the container of the run's bundle, the selected one if there is one (needs Docker)
+	@run=runs/$(if $(filter latest,$(RUN)),$$(readlink runs/latest),$(RUN)); \
+	  if [ -f $$run/select/manifest.json ]; then bundle=$$run/select/bundle; else bundle=$$run/export/bundle; fi; \
+	  echo "docker build: $$bundle"; docker build --build-arg BUNDLE=$$bundle -t slipway .
 
 lock: .venv/.dev  ## write the versions that are installed now into constraints.txt
 	@.venv/bin/pip freeze --exclude-editable --exclude setuptools | sed -E 's/\+[a-z0-9.]+$$//; /^nvidia-|^cuda-|^triton==| @ /d' > constraints.txt

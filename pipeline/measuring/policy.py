@@ -19,6 +19,7 @@ from pipeline.metrics.tasks import lower_is_better
 
 FEWEST_OF_A_CLASS = 10  # rows: the recall of fewer jumps by more than any budget
 NOT_DEPLOYABLE = frozenset({"torch_export"})  # loaded by unpickling, and no runtime of the service takes it
+_UNITS = {"latency_p50": "ms", "latency_p95": "ms", "throughput": "rows/s", "bytes": "bytes", "memory": "bytes"}
 _ROUNDING = 1e-9  # 0.9 - 0.8 is a little more than 0.1
 
 
@@ -241,5 +242,6 @@ def _why_second(row: Row, winner: Row, policy: SelectConfig) -> Reason:
         )
         return Reason(code="tied_with_worse_metric", text=text, value=row.metric, limit=winner.metric)
     word = "larger" if policy.objective in {"bytes", "memory"} else "slower"
-    text = f"{policy.objective} is {mine:,.4g}; that of {winner.file} is {best:,.4g}"
+    unit = _UNITS[policy.objective]
+    text = f"{policy.objective} is {mine:,.4g} {unit}; that of {winner.file} is {best:,.4g} {unit}"
     return Reason(code=f"{word}_than_best", text=text, value=float(mine), limit=float(best))
