@@ -91,8 +91,8 @@ mlflow: .venv/.train  ## open the MLflow UI
 tensorboard: .venv/.train  ## open TensorBoard on all runs
 	@$(PY) -m pipeline tensorboard
 
-test: .venv/.dev  ## run the tests
-	@$(PY) -m pytest
+test: .venv/.dev  ## run the tests, in as many processes as there are cores, four at most
+	@$(PY) -m pytest -n auto --maxprocesses 4
 
 test-slow: .venv/.dev  ## run the tests that take minutes: training killed 22 times
 	@$(PY) -m pytest -m slow

@@ -49,7 +49,7 @@ def test_a_refused_export_is_forgotten_and_the_good_one_is_taken_next(
 ) -> None:
     project.run("export")
     monkeypatch.setattr(
-        "pipeline.stages.export.compare", lambda *arguments, **options: replace_passed(compare(*arguments, **options))
+        "pipeline.exporting.proving.compare", lambda *arguments, **options: replace_passed(compare(*arguments, **options))
     )
     assert project.run("export", "export.atol=0.01")[0] == 3
     monkeypatch.undo()
