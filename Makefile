@@ -67,8 +67,10 @@ select: .venv/.train  ## choose the artifact that fits the budget, say why, make
 serve: .venv/.train  ## serve the bundle on PORT; Ctrl-C stops it
 	@$(STAGE) $(if $(PORT),serve.port=$(PORT))
 
-all: train evaluate  ## everything up to the chosen, proven bundle, with VARIANTS of the model to choose from
-	@$(PY) -m pipeline select --config $(CONFIG) --run $(RUN) export.variants=$(VARIANTS) $(SET)
+all: .venv/.train  ## everything up to the chosen, proven bundle, with VARIANTS of the model to choose from
+	@$(PY) -m pipeline config --config $(CONFIG) "export.variants=$(VARIANTS)" $(SET) > /dev/null
+	@$(PY) -m pipeline select --config $(CONFIG) --run $(RUN) "export.variants=$(VARIANTS)" $(SET)
+	@$(PY) -m pipeline evaluate --config $(CONFIG) --run $(RUN) $(SET)
 
 config: .venv/.train  ## print the resolved configuration
 	@$(PY) -m pipeline config --config $(CONFIG) $(SET)
@@ -125,6 +127,10 @@ bench-artifacts: .venv/.train  ## measure what pruning, quantization and ONNX Ru
 image:  ## build the container of the run's bundle, the selected one if there is one (needs Docker)
 	@run=runs/$(if $(filter latest,$(RUN)),$$(readlink runs/latest),$(RUN)); \
 	  if [ -f $$run/select/manifest.json ]; then bundle=$$run/select/bundle; else bundle=$$run/export/bundle; fi; \
+	  if [ ! -f $$bundle/bundle.json ]; then echo "image: no bundle in $$run; make export, or RUN=<id> of another run" >&2; exit 2; fi; \
+	  if [ -d $$run/select.partial ]; then echo "image: select refused since $$bundle was made; make select first" >&2; exit 2; fi; \
+	  if grep -q '"runtime": "torchscript"' $$bundle/bundle.json; then \
+	    echo "image: $$bundle holds TorchScript, and the image has no torch; make select SET='export.formats=[onnx]'" >&2; exit 2; fi; \
 	  echo "docker build: $$bundle"; docker build --build-arg BUNDLE=$$bundle -t slipway .
 
 lock: .venv/.dev  ## write the versions that are installed now into constraints.txt

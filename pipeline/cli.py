@@ -120,7 +120,7 @@ def _make(stage: Stage, config: Config, choice: "Choice | None", *, stores: Mlfl
     from pipeline.tracking.console import Console
 
     with Console(terminal=sys.stdout.isatty(), write=_Output().line) as console:
-        runner = Runner(config, console, choice, stores=stores)
+        runner = Runner(config, console, choice, asked=stage.name, stores=stores)
         try:
             return runner.inputs(stage) if stage.makes is None else [runner.make(stage.makes)]
         finally:

@@ -14,7 +14,7 @@ from pipeline.code import code_digest
 from pipeline.config import Config, MlflowSettings, flatten
 from pipeline.errors import Interrupted, SlipwayError, UserError
 from pipeline.manifest import MANIFEST, Manifest, git_state, now, read_manifest, records_of, versions, write_manifest
-from pipeline.outside import data_files, model_files, student_files
+from pipeline.outside import ABSENT, data_files, model_files, student_files
 from pipeline.runs import Run, partial_folder, point_latest, wait_for
 from pipeline.stages import Outcome, Stage, has_use, stage_making
 from pipeline.tracking import Journal, Projection, Shared, Tracker, read_journal
@@ -63,13 +63,14 @@ class _Wanted:
 class Runner:
     """Makes what a stage needs, within one run; `run` None is for `prepare`, which belongs to no run."""
 
-    def __init__(self, config: Config, console: Console, choice: Choice | None, *, stores: MlflowSettings) -> None:
-        """Work on the chosen run, tell `console` about it, and the stores that `stores` names."""
+    def __init__(self, config: Config, console: Console, choice: Choice | None, *, asked: str, stores: MlflowSettings) -> None:
+        """Work on the chosen run for the stage `asked`, tell `console` about it, and the stores that `stores` names."""
         self._config, self._console = config, console
         self._run: Run | None = choice.run if choice else None
         self._pinned = choice.pinned if choice else False
         self._resume = choice.resume if choice else None
         self._followers = followers(self._run.journal, stores, self._warn) if self._run else []
+        self._asked = asked
         self._made: dict[str, Artifact] = {}
 
     def make(self, kind: type[Artifact]) -> Artifact:
@@ -109,7 +110,11 @@ class Runner:
             return None
         artifact = kind.open(folder)
         reasons = wanted.differences(artifact.manifest)
-        keep = self._pinned and kind in (Prepared, Model)
+        if artifact.manifest.notes.get("again") and self._asked == stage.name:
+            reasons = [*reasons, "numbers of the last time failed or never settled"]
+        # What was copied, or learned, is whole without the files that it came from.
+        gone = kind is Distilled and all(reason in _gone(wanted) for reason in reasons)
+        keep = (self._pinned and kind in (Prepared, Model)) or gone
         if reasons and not keep:
             self._say(stage, f"runs again: {'; '.join(reasons[:3])}")
             return None
@@ -231,6 +236,11 @@ class Runner:
         took = f"{seconds:.1f} s" if seconds is not None else ""
         self._console.close()
         self._console.line(f"{stage.name:<9}{took:>8}  {text}" + (f"  -> {folder}" if folder else ""))
+
+
+def _gone(wanted: _Wanted) -> set[str]:
+    """Return what `_Wanted.differences` says of files that are no longer there."""
+    return {f"{name} changed" for name, digest in wanted.takes.items() if digest == ABSENT}
 
 
 def _minute(created: str) -> str:

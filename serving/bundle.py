@@ -74,13 +74,15 @@ class Golden(msgspec.Struct, frozen=True):
 
     `inputs`: rows as a client sends them, cells of a table as people write them. `outputs`: (rows, outputs), probabilities or
     values. `pictures`: bytes of picture files (in JSON as base64), with their answers in `picture_outputs`. An answer `a`
-    passes against `b` when |a - b| <= atol + rtol * |b|.
+    passes against `b` when |a - b| <= atol + rtol * |b - center|; atol: one number, or one for each output; center: one for
+    each output, or nothing for 0.
     """
 
     inputs: list[Any]
     outputs: list[list[float]]
-    atol: float
+    atol: float | list[float]
     rtol: float
+    center: list[float] = []
     pictures: list[bytes] = []
     picture_outputs: list[list[float]] = []
 

@@ -118,7 +118,7 @@ class Predictor:
                 f"{promised[0]} and {promised[1]}, and at least one row; export the run again"
             )
         found = self.predict(inputs)
-        allowed = golden.atol + golden.rtol * np.abs(expected)
+        allowed = np.asarray(golden.atol) + golden.rtol * np.abs(expected - np.asarray(golden.center or 0.0))
         wrong = ~(np.abs(found - expected) <= allowed)  # a NaN is wrong, too
         if wrong.any():
             row, column = (int(index) for index in np.argwhere(wrong)[0])

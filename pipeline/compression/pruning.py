@@ -1,6 +1,7 @@
 """What becomes of a network in steps: a cut or zeros, its proof, and a training after it."""
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 import msgspec
 import numpy as np
@@ -9,7 +10,7 @@ from torch import Tensor, nn
 
 from pipeline.compression.cutting import cut, largest_difference, silenced
 from pipeline.compression.dependencies import Block, Dependencies, find_dependencies
-from pipeline.compression.importance import channel_scores, least_important
+from pipeline.compression.importance import channel_scores, least_important, unit_of
 from pipeline.compression.pruning_training import Training
 from pipeline.compression.sparsity import apply_masks, broken_zeros, two_of_four_masks, unstructured_masks, weights_of
 from pipeline.config.compression_sections import PruneConfig
@@ -29,21 +30,36 @@ class Size(msgspec.Struct, frozen=True):
 
 
 class Step(msgspec.Struct, frozen=True):
-    """One cut: what was measured on validation rows right after it, and after training on; None without training."""
+    """One cut: what was measured on validation rows right after it, and after training on; None without training.
 
+    kept: the network that went on from here, which is the one with the smaller loss on validation rows.
+    """
+
+    number: int
     size: Size
     cut: dict[str, float]
     trained: dict[str, float] | None
+    kept: Literal["cut", "trained"]
+
+    @property
+    def validation(self) -> dict[str, float]:
+        """Loss and metrics of the network that was kept."""
+        return self.trained if self.kept == "trained" and self.trained is not None else self.cut
 
 
 @dataclass(frozen=True)
 class Reduced:
-    """A smaller network, in eval mode, on the CPU. whole: layer → why it was left as it is. widths: layer → its outputs."""
+    """A smaller network, in eval mode, on the CPU.
+
+    whole: layer → why it was left as it is. widths: layer → its outputs. share: of the channels that may go, those that went;
+    None where none were to go.
+    """
 
     net: nn.Module
     steps: list[Step]
     whole: dict[str, str]
     widths: dict[str, tuple[int, int]] = field(default_factory=dict)  # before, after
+    share: float | None = None
 
 
 def size_of(net: nn.Module, inputs: Tensor) -> Size:
@@ -67,8 +83,9 @@ def cut_channels(net: nn.Module, section: PruneConfig, training: Training, *, se
     inputs, steps = training.examples(), list[Step]()
     first = found = find_dependencies(net, inputs)
     _check_room(found)
-    widths = {block.layers: len(block.channels) for block in found.blocks}
+    widths, taken = {block.layers: len(block.channels) for block in found.blocks}, 0
     for number in range(1, section.steps + 1):
+        training.begin(f"cut {number} of {section.steps}")
         changes = training.changes_of_loss(net) if section.importance == "taylor" else None
         scores = channel_scores(net, found, section.importance, seed=seed, loss_changes=changes)
         share = (1 - section.amount) ** (number / section.steps)
@@ -77,13 +94,15 @@ def cut_channels(net: nn.Module, section: PruneConfig, training: Training, *, se
             smaller = cut(net, found, gone)
             _prove_cut(silenced(net, found, gone), smaller, inputs)
             net = _step(smaller, training, inputs, steps, number=number, last=number == section.steps)
-            found = find_dependencies(net, inputs)
+            found, taken = find_dependencies(net, inputs), taken + len(gone)
     if not steps:
         raise GateRefused(
-            f"prune: an amount of {section.amount:g} takes no channel out of {_listed(first.blocks)}, since what is kept is "
-            f"rounded to multiples of {section.round_to}; raise prune.amount, or lower prune.round_to"
+            f"prune: an amount of {section.amount:g} takes no channel out of {_listed(first.blocks, section.round_to)}, since "
+            f"widths are rounded; raise prune.amount{', or set prune.round_to=1' if section.round_to > 1 else ''}"
         )
-    return Reduced(net, steps, found.whole, {layer: (width, found.widths[layer]) for layer, width in first.widths.items()})
+    training.tell_last()
+    after = {layer: (width, found.widths[layer]) for layer, width in first.widths.items()}
+    return Reduced(net, steps, found.whole, after, taken / sum(widths.values()))
 
 
 def zero_weights(net: nn.Module, section: PruneConfig, training: Training, *, seed: int) -> Reduced:
@@ -94,6 +113,7 @@ def zero_weights(net: nn.Module, section: PruneConfig, training: Training, *, se
     _check_zeros(section, net)
     inputs, steps, whole = training.examples(), list[Step](), dict[str, str]()
     for number in range(1, section.steps + 1):
+        training.begin(f"zeros {number} of {section.steps}")
         if section.method == "two_of_four":
             masks, whole = two_of_four_masks(net)
         else:
@@ -123,12 +143,13 @@ def _step(
     last: bool,
     masks: dict[str, Tensor] | None = None,
 ) -> nn.Module:
-    """Measure what was cut, train it on, and note both in `steps`."""
+    """Measure what was cut, train it on, note both in `steps`, and return the better one."""
     before = training.measured(net)
     trained = training.trained(net, step=number, last=last, masks=masks)
     after = training.measured(trained) if training.history else None
-    steps.append(Step(size_of(net, inputs), before, after))
-    return trained
+    kept: Literal["cut", "trained"] = "cut" if after is None or before["loss"] < after["loss"] else "trained"
+    steps.append(Step(number, size_of(net, inputs), before, after, kept))
+    return net.eval() if kept == "cut" else trained
 
 
 def _prove_cut(expected: nn.Module, found: nn.Module, inputs: Tensor) -> None:
@@ -165,6 +186,7 @@ def _check_zeros(section: PruneConfig, net: nn.Module) -> None:
         raise GateRefused("prune: the model has no linear or convolutional layer, whose weights could be zero")
 
 
-def _listed(blocks: tuple[Block, ...]) -> str:
-    """Name layers and their widths."""
-    return ", ".join(f"{block.layers[0]} ({len(np.unique(block.channels))})" for block in blocks)
+def _listed(blocks: tuple[Block, ...], round_to: int) -> str:
+    """Name layers, their widths, and what these are rounded to."""
+    widths = {block.layers[0]: len(np.unique(block.channels)) for block in blocks}
+    return ", ".join(f"{layer} ({width}, in multiples of {unit_of(width, round_to)})" for layer, width in widths.items())

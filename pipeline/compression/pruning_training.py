@@ -12,14 +12,15 @@ from pipeline.artifacts import Model, Prepared
 from pipeline.compression.importance import changes_of_loss
 from pipeline.compression.sparsity import KeepZeros, Masks
 from pipeline.config import Config
-from pipeline.config.train_sections import TrainConfig
+from pipeline.errors import GateRefused, UserError
 from pipeline.models.registry import Architecture, build
 from pipeline.models.resized import changed_shapes
 from pipeline.tracking import Tracker
-from pipeline.training.assembly import assemble
+from pipeline.training.assembly import Assembly, assemble
 from pipeline.training.interrupt import Interrupt
 from pipeline.training.loop import measure
-from pipeline.training.retraining import retrain, varied
+from pipeline.training.retraining import Retrained, retrain, shortened, told_as, varied
+from pipeline.training.setup import early_stopping_of
 
 _EXAMPLES = 8
 
@@ -45,6 +46,7 @@ class Training:
         self._whole = build(architecture, source=source)
         self._parts = assemble(config, prepared, source=source, given=(architecture, copy.deepcopy(net)))
         self.history: list[dict[str, Any]] = []
+        self._untold: tuple[Assembly, Retrained] | None = None
 
     @property
     def device(self) -> str:
@@ -68,19 +70,25 @@ class Training:
         """Return how a network that was cut is built."""
         return msgspec.structs.replace(self._architecture, shapes=changed_shapes(self._whole, net))
 
+    def begin(self, what: str) -> None:
+        """Show what is worked on."""
+        self._tracker.event("working_on", what=what)
+
     def trained(self, net: nn.Module, *, step: int, last: bool, masks: Masks | None = None) -> nn.Module:
         """Return the network of the best epoch, in eval mode, on the CPU. masks: of weights that stay zero.
 
         step: number of the cut before it, noted in each line of the history. last: whether epochs are told to the tracker,
-        where those of other trainings would stand under the same numbers.
+        where those of other trainings would stand under the same numbers. Raises GateRefused when a cut network, without
+        `masks`, cannot be trained, which the whole one could.
         """
         section = self._config.prune
         if not section.epochs:
             return copy.deepcopy(net).eval()
         config = varied(self._config, train=shortened(self._config.train, epochs=section.epochs, lr=section.lr))
-        given = self.architecture_of(net), copy.deepcopy(net)
-        parts = assemble(config, self._prepared, source=self._source, given=given)
-        with TemporaryDirectory(dir=self._out, prefix="step-") as scratch:
+        with told_as("prune"), TemporaryDirectory(dir=self._out, prefix="step-") as scratch:
+            parts = self._assembled(config, net, is_cut=masks is None)
+            if last:
+                self._tell_start(parts, {"rows": parts.rows.train.rows, "batches": len(parts.rows.train)})
             found = retrain(
                 config,
                 parts,
@@ -91,7 +99,43 @@ class Training:
                 hooks=[KeepZeros(masks)] if masks else [],
             )
         self.history += [{"prune_step": step, **line} for line in found.history]
+        self._untold = None if last else (parts, found)
         return found.net
+
+    def tell_last(self) -> None:
+        """Tell the tracker the epochs of the training that came last, unless it was told them as they were computed."""
+        if self._untold is None:
+            return
+        parts, found = self._untold
+        self._tell_start(parts, {})  # without rows: the time of telling gives no speed
+        for line in found.history:
+            self._tracker.metrics({name: value for name, value in line.items() if name != "epoch"}, step=line["epoch"])
+        self._untold = None
+
+    def _assembled(self, config: Config, net: nn.Module, *, is_cut: bool) -> Assembly:
+        try:
+            given = self.architecture_of(net), copy.deepcopy(net)
+            return assemble(config, self._prepared, source=self._source, given=given)
+        except UserError as error:
+            line = error.lines[0]
+            if not is_cut or not line.startswith("model: "):
+                raise
+            raise GateRefused(
+                f"prune: without the channels {line.removeprefix('model: ')}; so forward() depends on widths in a way that was "
+                "not seen; set prune.method=unstructured"
+            ) from error
+
+    def _tell_start(self, parts: Assembly, size: dict[str, int]) -> None:
+        stopping = early_stopping_of(self._config.train.early_stopping)
+        self._tracker.event(
+            "work_started",
+            steps=self._config.prune.epochs,
+            device=self.device,
+            parameters=sum(p.numel() for p in parts.state.net.parameters()),
+            best=stopping.monitor,
+            mode=stopping.mode,
+            **size,
+        )
 
     def write_history(self) -> None:
         """Write a line for each epoch of each training."""
@@ -100,16 +144,3 @@ class Training:
 
     def _there(self, net: nn.Module) -> nn.Module:
         return copy.deepcopy(net).to(self._parts.device)
-
-
-def shortened(train: TrainConfig, *, epochs: int, lr: float) -> TrainConfig:
-    """Return the settings for a training of so many epochs: dates of the schedule keep their share of the whole."""
-    share, schedule = epochs / train.epochs, train.schedule
-    dates = {
-        "warmup_epochs": schedule.warmup_epochs * share,
-        "step_epochs": max(1, round(schedule.step_epochs * share)),
-        "milestones": tuple(max(1, round(date * share)) for date in schedule.milestones),
-        "min_lr": min(schedule.min_lr, lr),
-    }
-    changed = {"epochs": epochs, "lr": lr, "schedule": schedule.model_copy(update=dates), "folds": None, "sanity": False}
-    return train.model_copy(update=changed | {"keep_top": 1})

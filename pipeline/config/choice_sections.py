@@ -46,9 +46,9 @@ class BenchmarkConfig(Section):
     precisions: tuple[Literal["fp32", "int8"], ...] = listed(
         ("fp32", "int8"), "fp32, int8: which artifacts; int8 is made by quantize"
     )
-    threads: Positive = Field(1, description="threads inside one call of a model")
+    threads: int = Field(1, ge=1, le=256, description="threads inside one call of a model")
     batch_sizes: tuple[Positive, ...] = listed((1, 8, 32, 128), "batch sizes for throughput, until it grows no more")
-    window_ms: float = Field(100.0, gt=0, description="time of one window of calls")
+    window_ms: float = Field(100.0, ge=1, le=60_000, description="time of one window of calls")
     windows: Annotated[int, Field(ge=3)] = Field(30, description="at most, of each artifact and batch size")
     agree: Fraction = Field(0.1, description="stable: the medians of the last three windows differ by less than this share")
     confidence: Fraction = Field(0.95, description="level of the paired intervals")

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from pipeline.config.model_sections import ModelConfig
 from pipeline.config.section import Fraction, Positive, Section, listed
@@ -66,3 +66,13 @@ class QuantizeConfig(Section):
         10, ge=0, description="epochs of quantization-aware training where all else misses max_drop; 0: never"
     )
     qat_lr: float = Field(1e-4, gt=0, description="learning rate of that training")
+
+    @model_validator(mode="after")
+    def _each_is_named_once(self) -> "QuantizeConfig":
+        for key, what in (("formats", "format"), ("methods", "method"), ("calibration", "calibration")):
+            names = getattr(self, key)
+            if len(set(names)) < len(names):
+                raise ValueError(f"{key}: {list(names)} names a {what} twice")
+        if self.methods == ("dynamic",) and self.formats == ("torchscript",):
+            raise ValueError("methods: dynamic is for onnx alone; add onnx to quantize.formats, or static to quantize.methods")
+        return self

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from pipeline.artifacts import Listed, Prepared
 from pipeline.config import Config
 from pipeline.exporting.formats import RUNTIME
+from pipeline.exporting.parity import Tolerance
 from pipeline.exporting.reference import reference
 from pipeline.exporting.requests import golden, golden_cells, pictures_of
 from pipeline.manifest import now
@@ -18,6 +19,7 @@ from serving.bundle import GOLDEN, REFERENCE, Artifact, Lineage, write_bundle
 from serving.files import sha256_of
 from serving.schema import Array
 
+_ROUNDINGS = 8  # of the last steps of a graph, each by half a unit in the last place of the largest value or less
 _MOST_VALUES = 500_000  # in golden arrays: JSON of large images takes longer to read than the model to load
 
 
@@ -42,7 +44,7 @@ def bundle_artifact(
     train, _ = prepared.split("train")
     requests = _requests(prepared, inputs, targets, section.golden_rows)
     _, pictures = pictures_of(prepared)
-    replayed = golden(schema, requests, answer, pictures=pictures, atol=atol_for(config, prepared), rtol=section.rtol)
+    replayed = golden(schema, requests, answer, pictures=pictures, tolerance=tolerance_for(config, prepared))
     write_bundle(
         folder,
         {
@@ -67,13 +69,21 @@ def bundle_artifact(
     )
 
 
-def atol_for(config: Config, prepared: Prepared) -> float:
-    """Return export.atol, as a share of the spread of a target that spreads over less than 1: 1e-4 proves nothing of 1e-14."""
-    atol: float = config.export.atol
+def tolerance_for(config: Config, prepared: Prepared) -> Tolerance:
+    """Return how nearly an artifact must answer.
+
+    Of values, export.atol and export.rtol are in units of the target's spread: 0.1 proves nothing of years around 2020, and all
+    of incomes around 1e6. What 32 bits round away of values far from 0 is allowed on top.
+    """
+    section = config.export
     if prepared.schema.task != "regression":
-        return atol
-    spread = float(prepared.split("train")[1].astype(np.float64).std(axis=0).min())
-    return atol * min(1.0, spread) if spread else atol
+        return Tolerance(section.atol, section.rtol)
+    targets = prepared.split("train")[1].astype(np.float64)
+    targets = targets.reshape(len(targets), -1)
+    center, spread = targets.mean(axis=0), targets.std(axis=0)
+    rounded = _ROUNDINGS * float(np.finfo(np.float32).eps) * np.abs(targets).max(axis=0)
+    atol = section.atol * np.where(spread > 0, spread, 1.0) + rounded
+    return Tolerance(atol.tolist(), section.rtol, center.tolist())
 
 
 def _requests(prepared: Prepared, inputs: Array, targets: NDArray[Any], count: int) -> list[Any]:

@@ -13,16 +13,35 @@ from numpy.typing import NDArray
 from serving.predictor import LABEL_FROM
 from serving.schema import Array, Task
 
-_ON_THE_EDGE = 1e-5  # a probability this near to LABEL_FROM gives its label or not by rounding
+_ON_THE_EDGE = 1e-5  # a probability this near to LABEL_FROM, or to the likeliest one, decides or not by rounding
+
+
+class Tolerance(msgspec.Struct, frozen=True):
+    """How nearly an artifact must answer: a passes against b when |a - b| <= atol + rtol * |b - center|.
+
+    atol: one number, or one for each output. center: one number for each output; empty: 0.
+    """
+
+    atol: float | list[float]
+    rtol: float
+    center: list[float] = []
+
+    def allowed(self, expected: Array) -> NDArray[np.float64]:
+        """Return what each answer, (rows, outputs), may be off by."""
+        apart = np.abs(expected.astype(np.float64) - np.asarray(self.center or 0.0))
+        found: NDArray[np.float64] = np.asarray(self.atol) + self.rtol * apart
+        return found
 
 
 class Worst(msgspec.Struct, frozen=True):
-    """The row on which an artifact and the model differ most, beyond what is allowed."""
+    """The row on which an artifact and the model differ most, beyond what is allowed, and what was allowed for that output."""
 
     row: int
     batch_size: int
     model: list[float]
     artifact: list[float]
+    output: int = 0
+    allowed: float = 0.0
 
 
 class Parity(msgspec.Struct, frozen=True):
@@ -37,8 +56,7 @@ class Parity(msgspec.Struct, frozen=True):
     batch_sizes: list[int]
     max_abs_diff: float
     argmax_agreement: float | None
-    atol: float
-    rtol: float
+    tolerance: Tolerance
     worst: Worst
     passed: bool
     label_agreement: float | None = None
@@ -52,35 +70,34 @@ def compare(
     *,
     task: Task,
     batch_sizes: Sequence[int],
-    atol: float,
-    rtol: float,
+    tolerance: Tolerance,
 ) -> Parity:
     """Compare an artifact's answers with the model's.
 
-    inputs: (rows, *shape) raw; expected: (rows, outputs), the model's answers. An answer a passes against b when
-    |a - b| <= atol + rtol * |b|; a class or a label that changed fails whatever the difference. NaN never passes.
+    inputs: (rows, *shape) raw; expected: (rows, outputs), the model's answers. A class or a label that changed fails whatever
+    the difference. NaN never passes.
     """
     worst: tuple[float, Worst] | None = None
-    largest, agreement = 0.0, 1.0
+    largest, agreement, allowed = 0.0, 1.0, tolerance.allowed(expected)
     for size in batch_sizes:
         found = np.concatenate([predict(inputs[start : start + size]) for start in range(0, len(inputs), size)])
         difference = np.nan_to_num(np.abs(found - expected), nan=np.inf)
-        beyond = (difference - rtol * np.abs(expected)).max(axis=1)
-        row = int(beyond.argmax())
+        beyond = difference - allowed
+        row, output = (int(place) for place in np.unravel_index(beyond.argmax(), beyond.shape))
         largest = max(largest, float(difference.max()))
         agreement = min(agreement, float(_same_decision(found, expected, task).mean()))
-        if worst is None or beyond[row] > worst[0]:
-            worst = float(beyond[row]), Worst(row, size, expected[row].tolist(), found[row].tolist())
+        if worst is None or beyond[row, output] > worst[0]:
+            answers = expected[row].tolist(), found[row].tolist()
+            worst = float(beyond[row, output]), Worst(row, size, *answers, output, float(allowed[row, output]))
     assert worst is not None
     return Parity(
         rows=len(inputs),
         batch_sizes=list(batch_sizes),
         max_abs_diff=largest,
         argmax_agreement=agreement if task == "classification" else None,
-        atol=atol,
-        rtol=rtol,
+        tolerance=tolerance,
         worst=worst[1],
-        passed=worst[0] <= atol and agreement == 1.0,
+        passed=worst[0] <= 0 and agreement == 1.0,
         label_agreement=agreement if task == "multilabel" else None,
     )
 
@@ -89,7 +106,8 @@ def _same_decision(found: Array, expected: Array, task: Task) -> NDArray[np.bool
     """Return whether each row is given the same class or labels, (rows,)."""
     same = np.ones(len(expected), dtype=np.bool)
     if task == "classification":
-        same = found.argmax(1) == expected.argmax(1)
+        given = np.take_along_axis(expected, found.argmax(1, keepdims=True), axis=1)[:, 0]
+        same = expected.max(1) - given < _ON_THE_EDGE  # two classes as likely as each other: rounding decides
     if task == "multilabel":
         unsure = np.abs(expected - LABEL_FROM) < _ON_THE_EDGE
         same = (((found >= LABEL_FROM) == (expected >= LABEL_FROM)) | unsure).all(axis=1)
@@ -106,9 +124,9 @@ def refusal(name: str, parity: Parity) -> str:
         f"validation row {worst.row} at batch size {worst.batch_size}: "
         f"model {_shown(worst.model)}, artifact {_shown(worst.artifact)}; "
         f"{f'{parity.diverges}; ' if parity.diverges else ''}"
-        f"allowed: {parity.atol:g} + {parity.rtol:g} of the answer (export.atol, export.rtol)"
+        f"allowed: {worst.allowed:.3g} for output {worst.output} (export.atol, export.rtol)"
     )
 
 
 def _shown(values: Sequence[Any]) -> str:
-    return "[" + ", ".join(f"{value:.4g}" for value in values[:4]) + (", …]" if len(values) > 4 else "]")
+    return "[" + ", ".join(f"{value:.7g}" for value in values[:4]) + (", …]" if len(values) > 4 else "]")

@@ -10,7 +10,7 @@ from pipeline.config.choice_sections import Format
 from pipeline.errors import GateRefused
 from pipeline.exporting.divergence import first_divergence
 from pipeline.exporting.formats import RUNTIME, WAYS, CannotWrite, Metadata, Way, joined, write
-from pipeline.exporting.parity import Parity, compare
+from pipeline.exporting.parity import Parity, Tolerance, compare
 from pipeline.models.deployable import Deployable
 from serving.errors import first_line
 from serving.predictor import Predictor
@@ -21,15 +21,14 @@ from serving.schema import Array, Schema
 class Proof:
     """What an artifact has to answer, and how nearly.
 
-    inputs: (rows, *shape) raw. expected: (rows, outputs), the model's answers. atol, rtol: as `compare` takes them.
+    inputs: (rows, *shape) raw. expected: (rows, outputs), the model's answers. tolerance: how nearly.
     """
 
     schema: Schema
     inputs: Array
     expected: Array
     batch_sizes: Sequence[int]
-    atol: float
-    rtol: float
+    tolerance: Tolerance
 
     def of(self, payload: bytes, form: Format) -> Parity:
         """Compare the answers of a file, through the Predictor that serves; raise GateRefused when it does not run."""
@@ -41,8 +40,7 @@ class Proof:
                 self.expected,
                 task=self.schema.task,
                 batch_sizes=self.batch_sizes,
-                atol=self.atol,
-                rtol=self.rtol,
+                tolerance=self.tolerance,
             )
         except Exception as error:  # a runtime raises what it likes on a file that it cannot run
             raise GateRefused(f"export: {form}: the file fails on validation rows: {first_line(error)}") from error

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from pipeline.artifacts import Prepared
 from pipeline.errors import GateRefused
+from pipeline.exporting.parity import Tolerance
 from serving.bundle import Golden
 from serving.errors import InvalidInput
 from serving.images import decode
@@ -126,20 +127,21 @@ def golden(
     answer: Callable[[Array], Array],
     *,
     pictures: Sequence[bytes] = (),
-    atol: float,
-    rtol: float,
+    tolerance: Tolerance,
 ) -> Golden:
     """Return requests with the model's answers.
 
-    rows: as a client sends them. answer: the evaluated model, (rows, *shape) -> (rows, outputs).
+    rows: as a client sends them. answer: the evaluated model, (rows, *shape) -> (rows, outputs). tolerance: of the service's
+    answers.
     """
     inputs = Decoder(schema).decode(msgspec.json.encode({"inputs": rows}))
     shown = np.stack([_decoded(picture, schema) for picture in pictures]) if pictures else None
     return Golden(
         inputs=rows,
         outputs=answer(inputs).tolist(),
-        atol=atol,
-        rtol=rtol,
+        atol=tolerance.atol,
+        rtol=tolerance.rtol,
+        center=tolerance.center,
         pictures=list(pictures),
         picture_outputs=[] if shown is None else answer(shown).tolist(),
     )

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from pipeline.measuring.rows import ClassRecall
 from pipeline.metrics.intervals import Interval
-from pipeline.metrics.paired import PairedDrop, paired_drop
+from pipeline.metrics.paired import PairedDrop, outputs_drop, paired_drop
 from pipeline.metrics.score import confusion_matrix, label_matrices, score
 from serving.schema import Array, Schema
 
@@ -20,6 +20,7 @@ class Quality(msgspec.Struct, frozen=True, kw_only=True):
     metric: float | None = None
     metrics: dict[str, Interval] = {}
     drop: PairedDrop | None = None
+    outputs: list[PairedDrop] = []
     classes: list[ClassRecall] = []
 
 
@@ -30,12 +31,14 @@ def quality(
     broken = int((~np.isfinite(given).all(axis=1)).sum())
     if broken:  # a metric of the other rows would be that of an easier problem
         return Quality(nonfinite_rows=broken)
+    sure: Any = {"confidence": confidence, "resamples": resamples, "seed": seed}
     scored = score(given, targets, schema, confidence=confidence, resamples=resamples, seed=seed)
     return Quality(
         nonfinite_rows=0,
         metric=scored[schema.headline].value,
         metrics=scored,
-        drop=paired_drop(given, before, targets, schema, confidence=confidence, resamples=resamples, seed=seed),
+        drop=paired_drop(given, before, targets, schema, **sure),
+        outputs=outputs_drop(given, before, targets, schema.targets, **sure),
         classes=_recalls(given, before, targets, schema),
     )
 

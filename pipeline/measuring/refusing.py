@@ -22,18 +22,21 @@ def refusal_lines(decision: Decision, rows: Sequence[Row], policy: SelectConfig)
     head = f"select: none of {count} artifacts fits the budgets" if count > 1 else "select: the only artifact does not fit"
     if math.isfinite(missed_by(nearest)[1]):
         worst = max(nearest.reasons, key=lambda reason: reason.missed_by)
-        head += f"; nearest is {nearest.file}: {worst.text} (missed by {worst.missed_by:.1%} of the limit)"
+        far = f" (missed by {worst.missed_by:.1%} of the limit)" if worst.missed_by < 1 else ""
+        head += f"; nearest is {nearest.file}: {worst.text}{far}"
         head += "; change that budget, or make other artifacts (export.variants, quantize)"
     else:
-        head += ", since numbers are missing; run benchmark again"
+        head += ", since numbers are missing or never settled; `benchmark`, asked for by itself, measures again"
     lines = [f"{one.file}: {'; '.join(reason.text for reason in one.reasons)}" for one in decision.candidates]
     if len(lines) > _MOST_LINES - 2:
         lines = [*lines[: _MOST_LINES - 3], f"and {len(lines) - _MOST_LINES + 3} more, in decision.json"]
-    return [head, *_too_few_rows(rows, policy), *lines]
+    return [head, *_too_few_rows(decision, rows, policy), *lines]
 
 
-def _too_few_rows(rows: Sequence[Row], policy: SelectConfig) -> list[str]:
+def _too_few_rows(decision: Decision, rows: Sequence[Row], policy: SelectConfig) -> list[str]:
     """Say so where the budget of the drop cannot be met at all: few rows leave room for a loss even of the same answers."""
+    if not any(reason.code == "drop_above_budget" for one in decision.candidates for reason in one.reasons):
+        return []
     drop = next((row.drop for row in rows if row.drop is not None and row.drop.lost is not None), None)
     if drop is None or policy.max_drop is None:
         return []

@@ -74,7 +74,8 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     """Everything about one artifact; `file` is its name in the listing of export or quantize, or `eager`, the baseline.
 
     failed: why it could not be measured; the numbers that it had until then are kept. nonfinite_rows: validation rows with an
-    answer that is NaN or infinite. proven: export found the float model's answers in it, on every validation row.
+    answer that is NaN or infinite. outputs: the drop of each of several values, whose mean hides a small one. proven: export
+    found the float model's answers in it, on every validation row.
     """
 
     file: str
@@ -94,6 +95,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     metric: float | None = None
     metrics: dict[str, Interval] = {}
     drop: PairedDrop | None = None
+    outputs: list[PairedDrop] = []
     classes: list[ClassRecall] = []
 
     @property

@@ -17,7 +17,7 @@ _Result = TypeVar("_Result")
 
 @dataclass(frozen=True)
 class Subject:
-    """An artifact to be measured. load: how a worker gets it."""
+    """An artifact to be measured. load: how a worker gets it. proven: as in Row."""
 
     file: str
     variant: str
@@ -26,6 +26,7 @@ class Subject:
     sha256: str
     bytes: int
     load: Load
+    proven: bool = False
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,7 @@ class Seat:
             sha256=subject.sha256,
             bytes=subject.bytes,
             threads=threads,
+            proven=subject.proven,
             failed=self.failed,
             start=self.start,
             memory=self.memory,
@@ -93,5 +95,6 @@ class Seat:
             metric=judged.metric,
             metrics=judged.metrics,
             drop=judged.drop,
+            outputs=judged.outputs,
             classes=judged.classes,
         )

@@ -4,7 +4,7 @@ drop = paired_drop(given, before, targets, schema, confidence=0.95, resamples=20
 drop.drop, drop.bound        # 0.003, and not more than 0.011 with that confidence
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -68,6 +68,32 @@ def paired_drop(
     )
 
 
+def outputs_drop(
+    given: Array,
+    before: Array,
+    targets: NDArray[Any],
+    names: Sequence[str],
+    *,
+    confidence: float,
+    resamples: int,
+    seed: int,
+) -> list[PairedDrop]:
+    """Return what `rmse.<name>` of each of several values loses; nothing without names. All arrays: (rows, outputs)."""
+    return [
+        paired_bootstrap(
+            _rmse,
+            given[:, [index]],
+            before[:, [index]],
+            targets[:, [index]],
+            metric=f"rmse.{name}",
+            confidence=confidence,
+            resamples=resamples,
+            seed=seed,
+        )
+        for index, name in enumerate(names)
+    ]
+
+
 def paired_proportions(
     right: NDArray[np.bool], right_before: NDArray[np.bool], *, metric: str, confidence: float
 ) -> PairedDrop:
@@ -112,7 +138,7 @@ def paired_bootstrap(
     measure: (answers, targets) -> the metric. A resample in which it is not finite does not count; where none is, the bound is
     NaN. Models with the same answers have the bound 0: a bootstrap knows no rows but these.
     """
-    rows, sign = len(targets), -1.0 if lower_is_better(metric) else 1.0
+    rows, sign = len(targets), -1.0 if lower_is_better(metric.partition(".")[0]) else 1.0
     generator = np.random.default_rng(seed)
     drops = []
     for _ in range(min(resamples, max(_FEWEST_RESAMPLES, _MOST_DRAWN // max(1, rows)))):

@@ -14,7 +14,7 @@ from pipeline.exporting.formats import SUFFIX, export
 from pipeline.models.deployable import Deployable
 from pipeline.quantization.arithmetic import Arithmetic
 from pipeline.quantization.bounded import Found, Subject, Unquantizable, bounded, told
-from pipeline.quantization.judge import Judge
+from pipeline.quantization.judge import Judge, Verdict
 from serving.schema import Array
 
 Method = Literal["static", "dynamic"]
@@ -55,8 +55,8 @@ class Attempt:
 
     @property
     def missed(self) -> bool:
-        """Whether it was made and lost too much, which training may mend; what cannot be quantized at all stays so."""
-        return self.payload is None and self.found is not None
+        """Whether it was made and lost too much, which training may mend; all other reasons stay."""
+        return self.found is not None and self.found.reason is not None
 
     def listed(self, judge: Judge, arithmetic: Arithmetic) -> Listed:
         """Return the entry of an accepted file."""
@@ -136,11 +136,25 @@ def attempt(
     try:
         with _any_algorithm(), _subject(source, form, method, rows, arithmetic, section) as subject:
             found, payload = bounded(subject, judge, sample, max_float_share=section.max_float_share)
-            reason = found.reason
+            reason = found.reason or _neighbors(found.last.verdict)
     except Unquantizable as error:
         reason = str(error)
     return Attempt(
         file_name(source.variant, form, method), source, form, method, found, payload if reason is None else None, reason
+    )
+
+
+def applies(form: Format, method: Method) -> bool:
+    """Return whether a format can be quantized this way: torch's dynamic layers scale a whole batch by its largest value."""
+    return method == "static" or form == "onnx"
+
+
+def _neighbors(verdict: Verdict) -> str | None:
+    if verdict.alone:
+        return None
+    return (
+        f"its answers to a row depend on the rows beside it (by up to {verdict.batch_effect:.3g}, "
+        "above export.atol and export.rtol)"
     )
 
 
@@ -170,11 +184,8 @@ def _subject(
             from pipeline.quantization.onnx_dynamic import OnnxDynamic
 
             yield OnnxDynamic(source.payload(form, rows[:2]), reduce_range=arithmetic.reduce_range)
-        case _, "static":
+        case _:
+            assert applies(form, method)
             from pipeline.quantization.torch_ao import TorchStatic, calibrations_for
 
             yield TorchStatic(source.deployable, rows, arithmetic, calibrations_for(section.calibration))
-        case _:
-            from pipeline.quantization.torch_ao import TorchDynamic
-
-            yield TorchDynamic(source.deployable, rows)

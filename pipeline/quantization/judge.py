@@ -9,6 +9,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.exporting.parity import Tolerance
 from pipeline.metrics.score import score
 from pipeline.metrics.tasks import lower_is_better
 from serving.bundle import Runtime
@@ -16,14 +17,16 @@ from serving.predictor import LABEL_FROM, Predictor
 from serving.schema import Array, Schema
 
 _ROWS_AT_OTHER_SIZES = 256  # validation rows that are answered again at each batch size
+_LOUD = 1000  # times the largest values seen: the neighbor that rows are answered beside once more
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     """One artifact beside its float model.
 
     metric: the headline one. drop: what it lost, above 0 when worse, in its own unit; of an error, as a share of the float
-    model's. batch_effect: largest difference between a row's answers at different batch sizes. agreement: share of rows with
-    the same likeliest class, or the same labels; None of values.
+    model's. batch_effect: largest difference between a row's answers at different batch sizes, and beside a row of values 1,000
+    times as large; alone: whether it stays within export's tolerance. agreement: share of rows with the same likeliest class,
+    or the same labels; None of values.
     """
 
     metric: float
@@ -31,6 +34,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     mean_abs_diff: float
     max_abs_diff: float
     batch_effect: float
+    alone: bool
     agreement: float | None
     bytes: int
 
@@ -45,7 +49,7 @@ class Judge:
     """The float model of one format, and validation rows with their answers.
 
     inputs: (rows, *shape) raw; targets: as in `pipeline.metrics.score`; expected: the float model's answers (rows, outputs);
-    metric: its headline metric.
+    metric: its headline metric; tolerance: what neighbors may change.
     """
 
     schema: Schema
@@ -57,6 +61,7 @@ class Judge:
     batch_sizes: Sequence[int]
     max_drop: float
     seed: int
+    tolerance: Tolerance
 
     @classmethod
     def of(
@@ -70,11 +75,12 @@ class Judge:
         batch_sizes: Sequence[int],
         max_drop: float,
         seed: int,
+        tolerance: Tolerance,
     ) -> "Judge":
         """Answer the validation rows with the float artifact."""
         expected = answered(Predictor(payload, schema=schema, runtime=runtime), inputs, max(batch_sizes))
         metric = headline(expected, targets, schema, seed=seed)
-        return cls(schema, runtime, inputs, targets, expected, metric, batch_sizes, max_drop, seed)
+        return cls(schema, runtime, inputs, targets, expected, metric, batch_sizes, max_drop, seed, tolerance)
 
     def predictor(self, payload: bytes) -> Predictor:
         """Load an artifact as the service does."""
@@ -86,18 +92,32 @@ class Judge:
         found = answered(predictor, self.inputs, max(self.batch_sizes))
         metric = headline(found, self.targets, self.schema, seed=self.seed)
         difference = np.abs(found - self.expected)
-        some = self.inputs[:_ROWS_AT_OTHER_SIZES]
-        effects = [np.abs(answered(predictor, some, size) - found[: len(some)]).max() for size in self.batch_sizes]
+        effect = self._batch_effect(predictor, found)
         drop = drop_of(self.schema.headline, self.metric, metric)
         return Verdict(
             metric=metric,
             drop=drop if math.isfinite(drop) else None,
             mean_abs_diff=float(difference.mean()),
             max_abs_diff=float(difference.max()),
-            batch_effect=float(max(effects)),
+            batch_effect=float(effect.max()),
+            alone=bool((effect <= self.tolerance.allowed(found[: len(effect)])).all()),
             agreement=agreement(found, self.expected, self.schema),
             bytes=len(payload),
         )
+
+    def _batch_effect(self, predictor: Predictor, found: Array) -> NDArray[np.float64]:
+        """Return how far answers move at other batch sizes and beside a loud neighbor, (some rows, outputs).
+
+        found: (rows, outputs), answers at the largest batch size. Neighbors of ordinary values would hide that a whole batch is
+        scaled by its largest one.
+        """
+        some = self.inputs[:_ROWS_AT_OTHER_SIZES]
+        loud = (np.abs(self.inputs).max(axis=0, keepdims=True) * np.float32(_LOUD)).astype(self.inputs.dtype)  # (1, *shape)
+        others = [answered(predictor, some, size) for size in self.batch_sizes]
+        others.append(predictor.predict(np.concatenate([some, loud]))[:-1])
+        moved = np.max([np.abs(other.astype(np.float64) - found[: len(some)]) for other in others], axis=0)
+        worst: NDArray[np.float64] = np.nan_to_num(moved, nan=np.finfo(np.float64).max)
+        return worst
 
     def within(self, verdict: Verdict) -> bool:
         """Return whether an artifact lost no more than it may; a metric that is no number lost all."""

@@ -1,4 +1,6 @@
-"""The one place that knows torch.ao.quantization: int8 TorchScript, static through torch.fx, and dynamic linear layers.
+"""The one place that knows torch.ao.quantization: int8 TorchScript, static through torch.fx.
+
+Its dynamic linear layers are not used: they scale a whole batch by its largest value, so an answer moves with the rows beside.
 
 torch.ao.quantization is deprecated in favor of torchao, whose traced results compute in float; nothing else gives TorchScript
 with integer kernels. It works in torch 2.13; when a later one lacks it, this file goes and ONNX is left.
@@ -18,8 +20,6 @@ from torch.ao.quantization import (
     QConfig,
     QConfigMapping,
     default_per_channel_weight_observer,
-    per_channel_dynamic_qconfig,
-    quantize_dynamic,
 )
 from torch.ao.quantization.quantize_fx import convert_fx, prepare_fx
 
@@ -32,7 +32,8 @@ from serving.errors import first_line
 from serving.schema import Array
 
 _ENGINES = ("x86", "onednn", "fbgemm", "qnnpack")  # the first that this build of torch has
-_STATIC = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
+_KINDS = {nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear}  # exactly: torch leaves classes derived from them in float
+_INTEGER = ("torch.ao.nn.quantized", "torch.ao.nn.intrinsic.quantized")  # where the modules live that replace them
 _ROWS = 64  # at once, to find ranges on
 _NET = "net."
 _OBSERVERS: dict[str, Any] = {"minmax": MinMaxObserver, "histogram": HistogramObserver}
@@ -50,29 +51,47 @@ class TorchStatic:
     """A `Subject`: a float Deployable, quantized between its preprocessing and its answer."""
 
     def __init__(self, deployable: Deployable, rows: Array, arithmetic: Arithmetic, calibrations: Sequence[str]) -> None:
-        """rows: (rows, *shape) raw train rows, at least 2. calibrations: as `calibrations_for` returns them."""
+        """rows: (rows, *shape) raw train rows, at least 2. calibrations: as `calibrations_for` returns them.
+
+        Raises Unquantizable when torch.fx cannot follow the network, or leaves all layers in float.
+        """
         self._deployable, self._arithmetic = deployable, arithmetic
         self._examples = torch.from_numpy(rows[:2])
         with torch.no_grad():
             self._rows: Tensor = deployable.normalize(torch.from_numpy(rows))
-        self.layers: Sequence[str] = _layers(deployable.net, _STATIC)
+        self.layers: Sequence[str] = _layers(deployable.net)
         self.calibrations: Sequence[Calibration] = tuple(calibrations)
+        if self.layers:
+            self._keep_what_becomes_integer()
 
     def quantized(self, calibration: Calibration, *, floats: Collection[str]) -> bytes:
         """Return TorchScript with all layers quantized but those in `floats`; raises Unquantizable."""
         assert calibration is not None
+        with _torch_ao():
+            return _written(self._deployable, self._converted(calibration, floats, self._rows), self._examples)
+
+    def _keep_what_becomes_integer(self) -> None:
+        """Convert once, on two rows, and leave out what torch left in float without a word."""
+        with _torch_ao():
+            net = self._converted("minmax", (), self._rows[:2])
+        there = {_NET + name for name, module in net.named_modules() if type(module).__module__.startswith(_INTEGER)}
+        self.layers = [name for name in self.layers if name in there]
+        if not self.layers:
+            raise Unquantizable("none of its layers became integer")
+
+    def _converted(self, calibration: str, floats: Collection[str], rows: Tensor) -> nn.Module:
+        """Return the network with all layers quantized but those in `floats`; rows: (rows, *shape) normalized, for ranges."""
         observer = _OBSERVERS[calibration].with_args(dtype=torch.quint8, reduce_range=self._arithmetic.reduce_range)
         mapping = self._mapping(QConfig(activation=observer, weight=default_per_channel_weight_observer), floats)
-        with _torch_ao():
-            try:
-                watched = prepare_fx(copy.deepcopy(self._deployable.net), mapping, (self._rows[:2],))
-                with torch.no_grad():
-                    for part in self._rows.split(_ROWS):
-                        watched(part)
-                net = convert_fx(watched)
-            except Exception as error:  # tracing and conversion raise what they like, on models that users wrote
-                raise Unquantizable(f"torch.fx cannot follow its forward(): {first_line(error)}") from error
-            return _written(self._deployable, net, self._examples)
+        try:
+            watched = prepare_fx(copy.deepcopy(self._deployable.net), mapping, (self._rows[:2],))
+            with torch.no_grad():
+                for part in rows.split(_ROWS):
+                    watched(part)
+            net: nn.Module = convert_fx(watched)
+        except Exception as error:  # tracing and conversion raise what they like, on models that users wrote
+            raise Unquantizable(f"torch.fx cannot follow its forward(): {first_line(error)}") from error
+        return net
 
     def _mapping(self, chosen: QConfig, floats: Collection[str]) -> QConfigMapping:
         """Name the layers alone: a global choice also rounds what stands between them, and took twice the time on a ResNet."""
@@ -82,35 +101,20 @@ class TorchStatic:
         return mapping
 
 
-class TorchDynamic:
-    """A `Subject` whose layers are the linear ones: integers as weights, a batch scaled by its largest value when it comes."""
-
-    def __init__(self, deployable: Deployable, rows: Array) -> None:
-        """rows: (rows, *shape) raw, at least 2."""
-        self._deployable, self._examples = deployable, torch.from_numpy(rows[:2])
-        self.layers: Sequence[str] = _layers(deployable.net, (nn.Linear,))
-        self.calibrations: Sequence[Calibration] = (None,)
-
-    def quantized(self, calibration: Calibration, *, floats: Collection[str]) -> bytes:
-        """Return TorchScript with all linear layers quantized but those in `floats`; raises Unquantizable."""
-        assert calibration is None
-        chosen = {name.removeprefix(_NET): per_channel_dynamic_qconfig for name in self.layers if name not in floats}
-        with _torch_ao():
-            try:
-                net = quantize_dynamic(copy.deepcopy(self._deployable.net), chosen) if chosen else self._deployable.net
-            except Exception as error:
-                raise Unquantizable(f"torch cannot quantize it: {first_line(error)}") from error
-            return _written(self._deployable, net, self._examples)
-
-
 def engine() -> str:
     """Return the library of integer kernels that artifacts are made for."""
     there = torch.backends.quantized.supported_engines
     return next((name for name in _ENGINES if name in there), torch.backends.quantized.engine)
 
 
-def _layers(net: nn.Module, kinds: tuple[type[nn.Module], ...]) -> list[str]:
-    return [_NET + name for name, module in net.named_modules() if isinstance(module, kinds) and name]
+def _layers(net: nn.Module) -> list[str]:
+    """Return what torch may quantize; the projections of an attention are read by it as plain tensors, never called."""
+    attention = {name for name, module in net.named_modules() if isinstance(module, nn.MultiheadAttention)}
+    return [
+        _NET + name
+        for name, module in net.named_modules()
+        if type(module) in _KINDS and name and name.rpartition(".")[0] not in attention
+    ]
 
 
 def _written(deployable: Deployable, net: nn.Module, examples: Tensor) -> bytes:

@@ -60,7 +60,8 @@ def run(
     tracker.metrics(metrics)
     tracker.images({"pareto": "pareto.png"}, step=0)
     tracker.event("table", lines=table(benchmark))
-    return Outcome(_summary(benchmark), metrics=metrics)
+    shaky = any(row.failed is not None or row.latency.unstable for row in benchmark.rows)
+    return Outcome(_summary(benchmark), metrics=metrics, notes={"again": shaky})
 
 
 class _Shown:
@@ -95,7 +96,21 @@ def _subjects(made: Files, prepared: Prepared, precisions: tuple[str, ...], thre
         if listed.precision in precisions:
             record = made.manifest.makes[listed.file]
             load = _load(made, listed, prepared, threads)
-            yield Subject(listed.file, listed.variant, listed.format, listed.precision, record.sha256, record.bytes, load)
+            yield Subject(
+                listed.file,
+                listed.variant,
+                listed.format,
+                listed.precision,
+                record.sha256,
+                record.bytes,
+                load,
+                proven=_is_proven(listed),
+            )
+
+
+def _is_proven(listed: Listed) -> bool:
+    """Return whether export has proven that this file answers like the float model: by parity, on every validation row."""
+    return (listed.variant, listed.precision) == (Model.variant, "fp32") and listed.parity.get("passed") is True
 
 
 def _load(made: Files, listed: Listed, prepared: Prepared, threads: int) -> Load:
@@ -161,7 +176,9 @@ def _summary(benchmark: Benchmark) -> str:
     measured = [row for row in rows if row.failed is None and row.latency.p50_ms is not None]
     failed = len([row for row in rows if row.failed is not None])
     shaky = len([row for row in measured if row.latency.unstable])
-    words = f"{len(rows)} artifacts and the float model measured on {benchmark.rows_scored} validation rows"
+    words = (
+        f"{len(rows)} artifact{'s' * (len(rows) != 1)} and the float model measured on {benchmark.rows_scored} validation rows"
+    )
     if measured:
         fastest = min(measured, key=lambda row: row.latency.p50_ms or 0.0)
         faster = f", {fastest.latency.times_faster:.1f} times eager" if fastest.latency.times_faster else ""

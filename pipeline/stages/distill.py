@@ -1,7 +1,5 @@
 """distill: Prepared + Model -> Distilled."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,14 +15,14 @@ from pipeline.compression.students import student_of
 from pipeline.compression.teachers import network_of, teacher_of
 from pipeline.config import Config
 from pipeline.config.model_sections import CustomConfig, ModelConfig
-from pipeline.errors import GateRefused, NonFiniteLoss, UserError
+from pipeline.errors import GateRefused, UserError
 from pipeline.stages import Outcome
 from pipeline.tracking import Tracker
 from pipeline.training.assembly import Assembly, assemble
 from pipeline.training.interrupt import Interrupt
 from pipeline.training.loop import measure, outputs_of
-from pipeline.training.retraining import Retrained, retimed, retrain, varied
-from pipeline.training.setup import wants_channels_last
+from pipeline.training.retraining import Retrained, retrain, shortened, told_as, varied
+from pipeline.training.setup import early_stopping_of, wants_channels_last
 from pipeline.training.weights import dump
 from serving.files import write_atomic
 
@@ -48,12 +46,12 @@ class _Work:
 
     def assembled(self, choices: dict[str, Any] | None = None) -> Assembly:
         """Put the student together, seeded."""
-        with _told_as_student():
+        with told_as("distill", model="distill.student"):
             return assemble(self.config, self.prepared, source=self.source, choices=choices)
 
     def trained(self, parts: Assembly, *, out: Path, tracker: Tracker) -> Retrained:
         """Train the student to its end."""
-        with _told_as_student():
+        with told_as("distill", model="distill.student"):
             return retrain(self.config, parts, out=out, source=self.source, tracker=tracker, interrupt=self.interrupt)
 
 
@@ -73,7 +71,7 @@ def run(config: Config, prepared: Prepared, model: Model, *, out: Path, tracker:
     """Train the student on what the teacher answers; refuse a student that is no smaller than its teacher."""
     section = config.distill
     teacher = teacher_of(section.teacher, prepared, model)
-    train = retimed(config.train, "distill", epochs=section.epochs, lr=section.lr)
+    train = shortened(config.train, epochs=section.epochs, lr=section.lr)
     student = student_of(config.model, section.student)
     own = varied(config, model=student, train=train)
     source = _source_of(student, out)
@@ -103,7 +101,7 @@ def _learn(work: _Work, teacher: Model, lesson: Lesson, out: Path) -> _Learned:
     }
 
     tracker.event("choices", **parts.choices)
-    stopping, batches = work.config.train.early_stopping, len(parts.rows.train)
+    stopping, batches = early_stopping_of(work.config.train.early_stopping), len(parts.rows.train)
     tracker.event(
         "work_started",
         steps=work.config.train.epochs,
@@ -196,16 +194,3 @@ def _source_of(student: ModelConfig, out: Path) -> bytes | None:
         ) from error
     write_atomic(out / Model.SOURCE, source)
     return source
-
-
-@contextmanager
-def _told_as_student() -> Iterator[None]:
-    """Name the keys of `distill` where training names those of `model` and `train`: the student is what fails."""
-    try:
-        yield
-    except UserError as error:
-        lines = (f"distill.student{line[5:]}" if line.startswith(("model:", "model.")) else line for line in error.lines)
-        raise UserError(*lines) from error
-    except NonFiniteLoss as error:
-        lines = (line.replace("train: ", "distill: ", 1).replace("train.lr", "distill.lr") for line in error.lines)
-        raise NonFiniteLoss(*lines) from error

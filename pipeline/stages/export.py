@@ -10,7 +10,7 @@ from pipeline.artifacts import Distilled, Exported, Listed, Model, Precision, Pr
 from pipeline.config import Config
 from pipeline.config.choice_sections import Format, Variant
 from pipeline.errors import GateRefused
-from pipeline.exporting.bundling import atol_for, bundle_artifact
+from pipeline.exporting.bundling import bundle_artifact, tolerance_for
 from pipeline.exporting.formats import RUNTIME, SUFFIX
 from pipeline.exporting.metadata import checkpoint_of, metadata_of
 from pipeline.exporting.parity import Parity, refusal
@@ -56,8 +56,8 @@ def run(
     if refusals:
         raise GateRefused(*refusals)
 
-    atol = atol_for(config, prepared)
-    write_atomic(out / SCRIPT, reproduction(model, config.section("export"), list(proofs), atol=atol, rtol=section.rtol))
+    tolerance = tolerance_for(config, prepared)
+    write_atomic(out / SCRIPT, reproduction(model, config.section("export"), list(proofs), tolerance))
     served = next(one for one in listed if one.format == section.bundle and one.variant == model.variant)
     _bundle(config, prepared, model, served, out)
     largest = max(proof.max_abs_diff for proof in proofs.values())
@@ -78,8 +78,7 @@ def _write(
         inputs=inputs,
         expected=answers(deployable, inputs),
         batch_sizes=section.batch_sizes,
-        atol=atol_for(config, prepared),
-        rtol=section.rtol,
+        tolerance=tolerance_for(config, prepared),
     )
     found = {}
     for form in section.formats:

@@ -1,5 +1,6 @@
 """prune: Prepared + Model -> Pruned."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -9,6 +10,7 @@ from pipeline.compression.pruning import Reduced, Size, cut_channels, size_of, z
 from pipeline.compression.pruning_training import Training
 from pipeline.compression.sparsity import sparsity_of
 from pipeline.config import Config
+from pipeline.config.compression_sections import PruneConfig
 from pipeline.errors import GateRefused
 from pipeline.models.macs import CONVENTION
 from pipeline.stages import Outcome
@@ -19,6 +21,7 @@ from pipeline.training.weights import dump, load
 from serving.files import write_atomic
 
 REPORT = "prune.json"
+_FAR = 0.1  # between the share of channels that was asked for and the one that went, before the summary says so
 
 
 def run(config: Config, prepared: Prepared, model: Model, *, out: Path, tracker: Tracker) -> Outcome:
@@ -33,7 +36,6 @@ def run(config: Config, prepared: Prepared, model: Model, *, out: Path, tracker:
         training = Training(config, prepared, architecture, whole, source=source, out=out, tracker=tracker, interrupt=interrupt)
         metrics = training.measured(whole)
         before = size_of(whole, training.examples())
-        tracker.event("work_started", steps=section.epochs, device=training.device, parameters=before.parameters)
         reduce = cut_channels if section.method == "structured" else zero_weights
         reduced = reduce(load(model.read(Model.BEST), source=source), section, training, seed=config.seed)
 
@@ -44,7 +46,7 @@ def run(config: Config, prepared: Prepared, model: Model, *, out: Path, tracker:
     report = {
         "settings": config.section("prune"),
         "before": {"size": before, "validation": metrics},
-        "after": {"size": after, "validation": _last(reduced)},
+        "after": {"size": after, "validation": reduced.steps[-1].validation},
         "steps": reduced.steps,
         "layers": {layer: {"before": old, "after": new} for layer, (old, new) in reduced.widths.items()},
         "whole": reduced.whole,
@@ -56,7 +58,7 @@ def run(config: Config, prepared: Prepared, model: Model, *, out: Path, tracker:
         _prove_smaller(before, after)
     told = _told(config, before, after, sparsity, (metrics, reduced), prepared.schema.headline)
     numbers = {f"prune/{name}": float(getattr(after, name)) for name in ("parameters", "stored_bytes", "macs")}
-    numbers |= {f"val/{name}": value for name, value in _last(reduced).items()} | {"prune/sparsity": sparsity}
+    numbers |= {f"val/{name}": value for name, value in reduced.steps[-1].validation.items()} | {"prune/sparsity": sparsity}
     tracker.metrics(numbers)
     return Outcome(told, metrics=numbers, device=training.device, notes={"whole": reduced.whole})
 
@@ -68,11 +70,6 @@ def _prove_smaller(before: Size, after: Size) -> None:
             raise GateRefused(f"prune: the pruned model has {new:,} {what}, and the whole one {old:,}; raise prune.amount")
 
 
-def _last(reduced: Reduced) -> dict[str, float]:
-    step = reduced.steps[-1]
-    return step.cut if step.trained is None else step.trained
-
-
 def _told(
     config: Config, before: Size, after: Size, sparsity: float, found: tuple[dict[str, float], Reduced], headline: str
 ) -> str:
@@ -82,12 +79,26 @@ def _told(
     quality = f"val {headline} {metrics[headline]:.4g} -> {last.cut[headline]:.4g} cut"
     if last.trained is not None:
         quality += f" -> {last.trained[headline]:.4g} trained on"
+    quality = "; ".join([quality, *_remarks(section, reduced)])
     if section.method != "structured":
         return f"{section.method}: sparsity {sparsity:.1%}, stored bytes and MACs unchanged, no speed expected; {quality}"
     return (
         f"{section.importance}: {before.parameters:,} -> {after.parameters:,} parameters, "
         f"{_macs(before.macs, after.macs)} MACs a row; {quality}"
     )
+
+
+def _remarks(section: PruneConfig, reduced: Reduced) -> Iterator[str]:
+    """Yield what went otherwise than was asked for."""
+    worse = [str(step.number) for step in reduced.steps if step.trained is not None and step.kept == "cut"]
+    if worse:
+        where = f" after step {', '.join(worse)}" if section.steps > 1 else ""
+        yield f"training on made it worse{where}, so the cut is kept; lower prune.lr"
+    if len(reduced.steps) < section.steps:
+        yield f"{len(reduced.steps)} of {section.steps} steps took channels out"
+    if reduced.share is not None and abs(reduced.share - section.amount) > _FAR:
+        hint = "; prune.round_to=1 rounds less" if section.round_to > 1 else ""
+        yield f"{reduced.share:.0%} of the channels went instead of {section.amount:.0%}, since widths are rounded{hint}"
 
 
 def _macs(before: int, after: int) -> str:

@@ -11,10 +11,12 @@ import numpy as np
 from pipeline.artifacts import Distilled, Exported, Listed, Model, Prepared, Pruned, Quantized
 from pipeline.config import Config
 from pipeline.config.choice_sections import Format
+from pipeline.config.compression_sections import QuantizeConfig
+from pipeline.exporting.bundling import tolerance_for
 from pipeline.exporting.formats import RUNTIME, with_metadata
 from pipeline.exporting.metadata import metadata_of
 from pipeline.quantization.arithmetic import Arithmetic, of_this_machine
-from pipeline.quantization.attempt import Attempt, Method, Source, attempt
+from pipeline.quantization.attempt import Attempt, Method, Source, applies, attempt
 from pipeline.quantization.judge import Judge
 from pipeline.quantization.qat import train_quantized
 from pipeline.stages import Outcome
@@ -57,7 +59,7 @@ def run(
     }
     write_atomic(out / Quantized.QUANTIZATION, msgspec.json.format(msgspec.json.encode(told), indent=2))
     write_atomic(out / Quantized.LISTING, msgspec.json.format(msgspec.json.encode(listed), indent=2))
-    return _outcome(listed, story, config.quantize.max_drop)
+    return _outcome(listed, story, config.quantize)
 
 
 def calibration_rows(prepared: Prepared, count: int, *, seed: int) -> Array:
@@ -84,7 +86,8 @@ class _Work:
         section, source = self.config.quantize, self._trained(model)
         there = {one.format for one in self.exported.listed if one.variant == model.variant}
         judges: dict[Format, Judge] = {form: self._judge(source, form) for form in section.formats if form in there}
-        tries = [self._try(source, form, method, judges[form]) for form in judges for method in section.methods]
+        pairs = [(form, method) for form in judges for method in section.methods if applies(form, method)]
+        tries = [self._try(source, form, method, judges[form]) for form, method in pairs]
         lost = [one for one in tries if one.missed]
         if lost and section.qat_epochs:
             tuned = self._tuned(model)
@@ -125,6 +128,7 @@ class _Work:
             batch_sizes=self.config.export.batch_sizes,
             max_drop=self.config.quantize.max_drop,
             seed=self.config.seed,
+            tolerance=tolerance_for(self.config, self.prepared),
         )
 
     def _trained(self, model: Model) -> Source:
@@ -159,17 +163,27 @@ class _Work:
         self.tracker.metrics({f"quantize/{made.file}/{key}": value for key, value in told.items()})
 
 
-def _outcome(listed: Sequence[Listed], story: Sequence[dict[str, Any]], max_drop: float) -> Outcome:
-    failed = {one["file"]: one["reason"] for one in story if one["file"] not in {kept.file for kept in listed}}
-    rejected = "; ".join(f"{file} is rejected: {reason}" for file, reason in failed.items())
+def _outcome(listed: Sequence[Listed], story: Sequence[dict[str, Any]], section: QuantizeConfig) -> Outcome:
+    rejected = _rejections(story, {kept.file for kept in listed})
     if not listed:
-        return Outcome(f"no int8 artifact: {rejected}", metrics={"quantize/artifacts": 0.0})
+        formats = ", ".join(dict.fromkeys(form for form in section.formats for way in section.methods if applies(form, way)))
+        why = rejected or f"export wrote none of quantize.formats=[{formats}]; set export.formats"
+        return Outcome(f"no int8 artifact: {why}", metrics={"quantize/artifacts": 0.0})
     worst = max(one.how["drop"] for one in listed)
     floats = sorted({name for one in listed for name in one.how["float_nodes"]})
     kept = f"; in float: {', '.join(floats)}" if floats else ""
     what = f"{len(listed)} int8 artifacts, " if len(listed) > 1 else "1 int8 artifact, "
-    summary = f"{what}largest drop of {listed[0].how['metric']} {worst:.4g} (quantize.max_drop={max_drop:g}){kept}"
+    metric = listed[0].how["metric"]
+    lost = f"largest drop of {metric} {worst:.4g}" if worst > 0 else f"none loses {metric}"
+    summary = f"{what}{lost} (quantize.max_drop={section.max_drop:g}){kept}"
     return Outcome(
         f"{summary}; {rejected}" if rejected else summary,
         metrics={"quantize/artifacts": float(len(listed)), "quantize/largest_drop": worst},
     )
+
+
+def _rejections(story: Sequence[dict[str, Any]], accepted: set[str]) -> str:
+    """Say why each file is not there, of the weights that were tried last."""
+    last = {one["file"]: one for one in story if one["file"] not in accepted}
+    names = {"trained": "trained weights", "qat": "weights of quantization-aware training"}
+    return "; ".join(f"{file} is rejected ({names[one['weights']]}): {one['reason']}" for file, one in last.items())

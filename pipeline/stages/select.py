@@ -91,7 +91,7 @@ def row_of(benchmark: Benchmark, listed: Listed, files: Files) -> Row:
     elif found.sha256 != record.sha256:
         why = f"the benchmark measured other bytes under this name ({found.sha256[:12]}, now {record.sha256[:12]})"
     if found is not None and why is None:
-        return msgspec.structs.replace(found, proven=_is_proven(listed))
+        return found
     return Row(
         file=listed.file,
         variant=listed.variant,
@@ -102,11 +102,6 @@ def row_of(benchmark: Benchmark, listed: Listed, files: Files) -> Row:
         threads=benchmark.baseline.threads,
         failed=why,
     )
-
-
-def _is_proven(listed: Listed) -> bool:
-    """Return whether export has proven that this file answers like the float model: by parity, on every validation row."""
-    return (listed.variant, listed.precision) == (Model.variant, "fp32") and listed.parity.get("passed") is True
 
 
 def _wanted(benchmark: Benchmark, listed: Listed) -> bool:
@@ -201,7 +196,8 @@ def _summary(row: Row, decision: Decision, metrics: dict[str, Any]) -> str:
     words = f"{row.file}, the best of {len(decision.ranking)} that fit by {decision.objective}"
     words += f" ({rejected} rejected)" if rejected else ""
     words += f": {faster:.1f} times faster than eager" if faster is not None else ":"
-    words += f", {row.bytes:,} bytes, {drop.metric} {drop.value:.4g}, drop {drop.drop:.4g} and at most {drop.bound:.4g}"
+    words += f", {row.bytes:,} bytes, {drop.metric} {drop.value:.4g}, drop {drop.drop:.4g}"
+    words += ", proven to answer like the float model" if row.proven else f" and at most {drop.bound:.4g}"
     if "test" in metrics:
         head = metrics["test"]["metrics"][drop.metric]
         words += f"; test {drop.metric} {head['value']:.4g} [{head['low']:.4g}, {head['high']:.4g}]"

@@ -1,12 +1,14 @@
 """Trainings beside the one of the `train` stage: of folds, of pruned networks, of students.
 
-varied_config = varied(config, train=retimed(config.train, "prune", epochs=5, lr=1e-4))
+varied_config = varied(config, train=shortened(config.train, epochs=5, lr=1e-4))
 parts = assemble(varied_config, prepared, source=source, given=(architecture, net))
 found = retrain(varied_config, parts, out=folder, source=source, tracker=tracker, interrupt=interrupt)
 """
 
 import math
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -18,7 +20,7 @@ from pipeline.artifacts import Model
 from pipeline.config import Config
 from pipeline.config.section import Section
 from pipeline.config.train_sections import TrainConfig
-from pipeline.errors import GateRefused, Interrupted, UserError
+from pipeline.errors import GateRefused, Interrupted, NonFiniteLoss, UserError
 from pipeline.tracking import Tracker
 from pipeline.training.assembly import Assembly
 from pipeline.training.checkpoint import Checkpoints
@@ -31,6 +33,7 @@ from pipeline.training.setup import early_stopping_of
 from pipeline.training.weights import load
 
 _TOLERANCE = 1e-4  # relative: the re-loaded network has another memory order, so its sums differ in their last bits
+_MODEL_KEY = re.compile(r"\bmodel\.(?=\w+=)")  # as in "set model.name=mlp"
 
 
 @dataclass(frozen=True)
@@ -106,6 +109,44 @@ def retimed(
         reasons = "; ".join(f"train.{detail['ctx']['error']}" for detail in error.errors())
         keys = " and ".join(f"{stage}.{prefix}{name}={value:g}" for name, value in own.items())
         raise UserError(f"{keys}: {reasons}; train has keys that do not fit, so change them, or leave {stage}'s own") from error
+
+
+def shortened(train: TrainConfig, *, epochs: int | None, lr: float | None) -> TrainConfig:
+    """Return the settings for a training of so many epochs: dates of the schedule keep their share of the whole.
+
+    None: as many epochs, or the learning rate, of `train`.
+    """
+    epochs, lr = epochs or train.epochs, lr or train.lr
+    share, schedule = epochs / train.epochs, train.schedule
+    dates = {
+        "warmup_epochs": schedule.warmup_epochs * share,
+        "step_epochs": max(1, round(schedule.step_epochs * share)),
+        "milestones": tuple(max(1, round(date * share)) for date in schedule.milestones),
+        "min_lr": min(schedule.min_lr, lr),
+    }
+    changed = {"epochs": epochs, "lr": lr, "schedule": schedule.model_copy(update=dates), "folds": None, "sanity": False}
+    return train.model_copy(update=changed | {"keep_top": 1})
+
+
+@contextmanager
+def told_as(stage: str, *, model: str = "model") -> Iterator[None]:
+    """Name a stage and its keys where training names the `train` stage and `train.lr`.
+
+    model: the key whose network is trained, named where training names `model`.
+    """
+    try:
+        yield
+    except UserError as error:
+        raise UserError(*(_named(line, model) for line in error.lines)) from error
+    except NonFiniteLoss as error:
+        lines = (line.replace("train: ", f"{stage}: ", 1).replace("train.lr", f"{stage}.lr") for line in error.lines)
+        raise NonFiniteLoss(*lines) from error
+
+
+def _named(line: str, model: str) -> str:
+    if not line.startswith(("model:", "model.")):
+        return line
+    return model + _MODEL_KEY.sub(f"{model}.", line.removeprefix("model"))
 
 
 def varied(config: Config, **sections: Section) -> Config:

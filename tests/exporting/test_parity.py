@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from pipeline.exporting.parity import Parity, compare, refusal
+from pipeline.exporting.parity import Parity, Tolerance, compare, refusal
 from serving.schema import Task
 
 Array = NDArray[np.float32]
@@ -20,7 +20,7 @@ def softmax(inputs: Array) -> Array:
 
 
 def check(predict: object, *, expected: Array = EXPECTED, atol: float = 1e-4, task: Task = "classification") -> Parity:
-    return compare(predict, INPUTS, expected, task=task, batch_sizes=[1, 7, 64], atol=atol, rtol=1e-4)  # type: ignore[arg-type]
+    return compare(predict, INPUTS, expected, task=task, batch_sizes=[1, 7, 64], tolerance=Tolerance(atol, 1e-4))  # type: ignore[arg-type]
 
 
 def test_equal_answers_pass_on_every_row() -> None:
@@ -103,3 +103,29 @@ def test_the_refusal_says_what_differs_where_and_what_was_allowed(name: str) -> 
     assert len(line.splitlines()) == 1
     for part in (name, "largest difference", "argmax agreement", "export.atol"):
         assert part in line
+
+
+def test_two_classes_as_likely_as_each_other_may_change_places_by_rounding() -> None:
+    expected = np.array([[0.5, 0.49999997, 0.0]], np.float32)
+    parity = compare(
+        lambda rows: expected[:, [1, 0, 2]],
+        INPUTS[:1],
+        expected,
+        task="classification",
+        batch_sizes=[1],
+        tolerance=Tolerance(1e-4, 0),
+    )
+    assert (parity.passed, parity.argmax_agreement) == (True, 1.0)
+
+
+@pytest.mark.parametrize(("off", "passed"), [([[0.0, 0.0], [0.0, 15.0]], True), ([[0.01, 0.0], [0.0, 0.0]], False)])
+def test_what_values_may_be_off_by_counts_from_the_center_of_their_output(off: list[list[float]], passed: bool) -> None:
+    years = np.array([[2020.0, 1e6], [2025.0, 1.1e6]], np.float32)
+    near = Tolerance([5e-4, 10.0], 1e-4, [2020.0, 1e6])
+    assert np.allclose(near.allowed(years), [[5e-4, 10.0], [1e-3, 20.0]])
+    found = (years + np.array(off)).astype(np.float32)
+    parity = compare(lambda rows: found, INPUTS[:2], years, task="regression", batch_sizes=[2], tolerance=near)
+    assert parity.passed == passed
+    if not passed:
+        assert (parity.worst.row, parity.worst.output) == (0, 0)
+        assert parity.worst.allowed == pytest.approx(5e-4)

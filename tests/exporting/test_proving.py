@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from pipeline.errors import GateRefused
 from pipeline.exporting import formats, torchscript
 from pipeline.exporting.formats import Metadata
-from pipeline.exporting.parity import refusal
+from pipeline.exporting.parity import Tolerance, refusal
 from pipeline.exporting.proving import Proof, prove
 from pipeline.models.deployable import Deployable
 from pipeline.training.deployed import answers
@@ -26,7 +26,7 @@ def model() -> Deployable:
 
 def proof(deployable: Deployable, **change: int) -> Proof:
     expected = np.concatenate([answers(deployable, row[np.newaxis]) for row in ROWS])
-    return Proof(schema=SCHEMA, inputs=ROWS, expected=expected, batch_sizes=(1,), atol=1e-5, rtol=1e-5)
+    return Proof(schema=SCHEMA, inputs=ROWS, expected=expected, batch_sizes=(1,), tolerance=Tolerance(1e-5, 1e-5))
 
 
 def wrong(module: nn.Module, example: Tensor, metadata: Metadata) -> bytes:

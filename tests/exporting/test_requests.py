@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from pipeline.errors import GateRefused
+from pipeline.exporting.parity import Tolerance
 from pipeline.exporting.requests import golden, golden_cells, prove_cells, prove_pictures
 from serving.columns import Encoder
 from serving.protocols.native import Decoder
@@ -80,10 +81,10 @@ def test_golden_answers_are_those_of_the_model_to_the_decoded_cells() -> None:
         sums: Array = np.nan_to_num(rows).sum(axis=1, keepdims=True)
         return sums
 
-    made = golden(SCHEMA, CELLS, answer, atol=1e-4, rtol=1e-3)
+    made = golden(SCHEMA, CELLS, answer, tolerance=Tolerance(1e-4, 1e-3, [0.5]))
     assert made.inputs == CELLS
     np.testing.assert_allclose(made.outputs, np.nan_to_num(STORED).sum(axis=1, keepdims=True))
-    assert (made.pictures, made.picture_outputs, made.atol, made.rtol) == ([], [], 1e-4, 1e-3)
+    assert (made.pictures, made.picture_outputs, made.atol, made.rtol, made.center) == ([], [], 1e-4, 1e-3, [0.5])
 
 
 PICTURE = Schema(
@@ -101,7 +102,7 @@ def png() -> bytes:
 def test_pictures_are_proven_and_answered_like_rows() -> None:
     rows = PIXELS[np.newaxis].astype(np.float32)
     prove_pictures(PICTURE, [png()], [5], rows)
-    made = golden(PICTURE, rows.tolist(), lambda shown: shown[:, 0, :2], pictures=[png()], atol=0, rtol=0)
+    made = golden(PICTURE, rows.tolist(), lambda shown: shown[:, 0, :2], pictures=[png()], tolerance=Tolerance(0, 0))
     assert made.pictures == [png()]
     assert made.picture_outputs == made.outputs == [[0.0, 1.0]]
 

@@ -49,7 +49,7 @@ def row(
         bytes=size,
         threads=1,
         memory=Memory(peak_bytes=memory),
-        latency=Latency(p50_ms=p50, p95_ms=p95, p99_ms=2 * p95, times_faster=5.0, calls=300, unstable=False),
+        latency=Latency(p50_ms=p50, p95_ms=p95, p99_ms=2 * p95, times_faster=5.0 / p50, calls=300, unstable=False),
         throughput=[Throughput(batch_size=32, rows_per_s=rate, unstable=False)],
         nonfinite_rows=0,
         metric=metric,
@@ -76,7 +76,9 @@ def rows(draw: st.DrawFn, file: str = "a.onnx") -> Row:
         failed=draw(st.sampled_from([None, None, None, None, "it died"])),
         bytes=draw(_some),
         memory=Memory(peak_bytes=draw(_some)),
-        latency=Latency(p50_ms=draw(_numbers), p95_ms=draw(_numbers), unstable=draw(st.booleans())),
+        latency=Latency(
+            p50_ms=draw(_numbers), p95_ms=draw(_numbers), times_faster=draw(_numbers), unstable=draw(st.booleans())
+        ),
         throughput=[
             Throughput(batch_size=size, rows_per_s=draw(_numbers), unstable=draw(st.booleans()))
             for size in draw(st.sampled_from([(), (1,), (1, 8)]))

@@ -47,6 +47,35 @@ def test_what_an_error_may_rise_by_is_a_share_of_it() -> None:
     assert codes(replaced(drop=msgspec.structs.replace(drop, bound=1.1))) == ["drop_above_budget"]
 
 
+def test_one_of_several_values_that_got_worse_is_not_hidden_by_the_mean() -> None:
+    some = row().drop
+    assert some is not None
+    outputs = [
+        msgspec.structs.replace(some, metric=name, before=before, value=before, drop=0.0, bound=bound)
+        for name, before, bound in (("rmse.{price}", 1e6, 10.0), ("rmse.ratio", 0.23, 0.09))
+    ]
+    (reason,) = verdict(replaced(outputs=outputs)).reasons
+    assert reason.code == "output_lost"
+    assert reason.text == "rmse.ratio rises by up to 0.3913 of what it was; select.max_drop allows 0.02"
+
+
+def test_classes_and_values_may_be_called_anything() -> None:
+    odd = [msgspec.structs.replace(one, label="{a}" if one.label == "cat" else one.label) for one in lost_class().classes]
+    found = decide([replaced(classes=odd)], ("{a}", "dog"), POLICY).candidates[0]
+    assert [reason.code for reason in found.reasons] == ["class_lost"]
+    assert "class '{a}'" in found.reasons[0].text
+
+
+def test_a_machine_that_slows_down_does_not_choose() -> None:
+    before = row("before.onnx", p50=1.0)  # done in the first rounds, four times faster than the baseline
+    after = row("after.onnx", p50=1.6)  # done when all took twice as long, five times faster than the baseline
+    rows = [
+        msgspec.structs.replace(one, latency=msgspec.structs.replace(one.latency, times_faster=ratio))
+        for one, ratio in ((before, 4.0), (after, 5.0))
+    ]
+    assert decide(rows, CLASSES, POLICY).winner == "after.onnx"
+
+
 def lost_class() -> Row:
     """The average is fine; one class lost a fifth of its recall."""
     return row(recalls=(0.78, 0.99))

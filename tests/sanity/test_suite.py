@@ -8,9 +8,12 @@ import torch
 
 from pipeline.artifacts import Model
 from pipeline.config import load
+from pipeline.config.choice_sections import ExportConfig, Format
 from pipeline.sanity import quick_checks
+from pipeline.sanity.exports import check_trace
+from pipeline.sanity.subject import subject_of
 from pipeline.training.assembly import assemble
-from pipeline.training.randomness import rng_state
+from pipeline.training.randomness import kept_rng, rng_state
 from tests.conftest import Finished, Project
 from tests.sanity.test_sanity import CUSTOM, MODEL
 
@@ -93,3 +96,37 @@ def test_the_short_checks_are_short_and_end_when_their_time_is_over(finished: Fi
     assert time.perf_counter() - started < 0.5, "0.05 s on a quiet machine"
     assert {finding.level for finding in findings} == {"PASS"}
     assert quick_checks(parts, config, budget_s=-1.0) == []
+
+
+GRU = {
+    "init": "self.gru = nn.GRU(1, 8, batch_first=True); self.head = nn.Linear(8, outputs)",
+    "forward": "self.layers(x) + self.head(self.gru(x.unsqueeze(-1))[0][:, -1])",
+}
+BRANCH = {"forward": "self.layers(x) if x.abs().max() < 1e6 else self.layers(x * 0)"}
+
+
+@pytest.mark.parametrize(
+    ("change", "formats", "level", "text"),
+    [
+        (GRU, ("onnx", "torchscript"), "PASS", "the same answers on 16 rows"),
+        (BRANCH, ("torchscript",), "PASS", "the same answers on 16 rows"),
+        (
+            BRANCH,
+            ["onnx", "torchscript"],
+            "FAIL",
+            "only compiles as TorchScript; onnx will probably refuse it: forward() takes a",
+        ),
+        (GRU | {"before": "x = x if x.sum() < 1e9 else x * 0"}, ("onnx",), "FAIL", "only compiles as TorchScript; onnx will"),
+    ],
+)
+def test_what_only_compiles_is_blamed_for_a_branch_of_its_own_alone(
+    project: Project, finished: Finished, change: dict[str, str], formats: tuple[Format, ...], level: str, text: str
+) -> None:
+    written(project, **change)
+    config = load(project.folder / "quick.yaml", list(CUSTOM))
+    export = ExportConfig(formats=formats, bundle="onnx" if "onnx" in formats else "torchscript")
+    source = (project.folder / "net.py").read_bytes()
+    with kept_rng():
+        (found,) = check_trace(subject_of(assemble(config, finished.prepared, source=source), config), export)
+    assert (found.level, found.check) == (level, "as torchscript")
+    assert found.text.startswith(text)

@@ -121,6 +121,19 @@ def test_a_rate_that_is_too_high_ends_with_the_key_to_lower(taught: Begin) -> No
         made.run("distill")
 
 
+def test_a_student_for_images_on_a_table_is_refused_with_keys_of_the_student(taught: Begin) -> None:
+    with pytest.raises(
+        UserError, match=r"^distill.student: this one takes images, .*; for tables set distill.student.name=mlp$"
+    ):
+        taught("classification", "distill.student={name: cnn}").run("distill")
+
+
+def test_a_warmup_longer_than_the_student_s_training_is_shortened_with_it(taught: Begin) -> None:
+    made = taught("classification", "distill.epochs=1", "train.schedule.warmup_epochs=1.5", "distill.baseline=false")
+    made.run("distill")
+    assert report(made.root / "run")["student"]["epochs"] == 1
+
+
 def test_a_student_that_is_no_smaller_is_refused_before_it_is_trained(taught: Begin, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(distill, "retrain", None)
     with pytest.raises(GateRefused, match=r"distill: the student takes [\d,]+ bytes and its teacher [\d,]+, so nothing is g"):

@@ -1,7 +1,6 @@
 """prune: a model with fewer channels that answers alike in every format, or zeros that are called what they are."""
 
 import json
-import math
 import os
 import shutil
 import signal
@@ -15,13 +14,10 @@ from torch import nn
 
 from pipeline.artifacts import Prepared, Pruned
 from pipeline.compression.pruning import size_of
-from pipeline.compression.pruning_training import shortened
 from pipeline.compression.sparsity import KeepZeros
-from pipeline.config.train_sections import ScheduleConfig, TrainConfig
 from pipeline.exporting.formats import RUNTIME, export
 from pipeline.training.deployed import answers, joined
 from pipeline.training.hooks import Hook
-from pipeline.training.schedules import build_schedule
 from pipeline.training.weights import load
 from serving.predictor import Predictor
 from tests.compression.pruned_nets import RESIDUAL
@@ -118,9 +114,71 @@ def test_an_amount_that_rounding_leaves_nothing_of_is_refused(project: Project) 
     )
     assert code == 3
     assert len(err) == 1
-    assert "an amount of 0.05 takes no channel out of layers.1 (24), layers.4 (12)" in err[0]
-    assert "raise prune.amount, or lower prune.round_to" in err[0]
+    listed = "layers.1 (24, in multiples of 8), layers.4 (12, in multiples of 4)"
+    assert f"an amount of 0.05 takes no channel out of {listed}" in err[0]
+    assert "raise prune.amount, or set prune.round_to=1" in err[0]
     assert not (project.latest / "prune").exists()
+
+
+def test_a_rate_that_is_too_high_ends_with_the_stage_and_the_key_to_lower(project: Project) -> None:
+    words = (*digits(project, "mlp"), "prune.lr=1e30", "train.optimizer.name=sgd")
+    code, _, err = project.run("prune", *words, config="digits.yaml")
+    assert (code, len(err)) == (4, 1)
+    assert err[0].startswith("prune: epoch ")
+    assert "lower prune.lr" in err[0]
+
+
+def test_a_cut_that_training_on_would_ruin_is_kept_and_the_summary_says_so(project: Project) -> None:
+    report, artifact, told = pruned(project, "prune.lr=1.0", "prune.amount=0.1", "prune.round_to=1")
+    (step,) = report["steps"]
+    assert step["kept"] == "cut"
+    assert report["after"]["validation"] == step["cut"] != step["trained"]
+    assert artifact.manifest.metrics["val/loss"] == step["cut"]["loss"] < step["trained"]["loss"]
+    assert "training on made it worse, so the cut is kept; lower prune.lr" in told
+    assert_both_formats_answer_alike(Prepared.open(project.latest / "prepare"), artifact, None)
+
+
+def test_a_last_step_that_cuts_nothing_leaves_the_training_before_it_told(project: Project) -> None:
+    words = ("model.hidden=[24]", "prune.steps=2", "prune.scope=layer", "prune.amount=0.2")
+    report, artifact, told = pruned(project, *words)
+    assert [step["number"] for step in report["steps"]] == [1]
+    assert report["layers"]["layers.1"] == {"before": 24, "after": 20}
+    assert "1 of 2 steps took channels out" in told
+    lines = [json.loads(line) for line in artifact.read("history.jsonl").splitlines()]
+    journal = [json.loads(line) for path in project.latest.rglob("journal*.jsonl") for line in path.read_text().splitlines()]
+    records = [one for one in journal if one["stage"] == "prune"]
+    shown = [one["values"]["val/loss"] for one in records if one["kind"] == "metrics" and one["step"] is not None]
+    assert shown == [line["val/loss"] for line in lines]
+    events = [one["values"] for one in records if one["kind"] == "event"]
+    assert [one["what"] for one in events if one["name"] == "working_on"] == ["cut 1 of 2", "cut 2 of 2"]
+    assert [(one["best"], one["mode"]) for one in events if one["name"] == "work_started"] == [("val/loss", "min")]
+
+
+def test_rounding_that_takes_much_less_than_was_asked_is_told(project: Project) -> None:
+    _, _, told = pruned(project, "model.hidden=[24]", "prune.round_to=16")
+    assert "33% of the channels went instead of 50%, since widths are rounded; prune.round_to=1 rounds less" in told
+
+
+BY_WIDTH_IN_TRAINING = """
+import torch
+from torch import nn
+class Residual(nn.Module):
+    def __init__(self, input_shape, outputs, width):
+        super().__init__()
+        self.width, self.layer, self.out = width, nn.Linear(64, width), nn.Linear(width, outputs)
+    def forward(self, inputs):
+        out = torch.relu(self.layer(inputs.flatten(1)))
+        return self.out(out * torch.ones(self.width) if self.training else out)
+"""
+
+
+def test_a_forward_that_counts_on_a_width_only_in_training_is_refused_and_zeros_are_offered(project: Project) -> None:
+    words = digits(project, "custom")
+    (project.folder / "net.py").write_text(BY_WIDTH_IN_TRAINING)
+    code, _, err = project.run("prune", *words, config="digits.yaml")
+    assert (code, len(err)) == (3, 1)
+    assert err[0].startswith("prune: without the channels a training step fails on rows of shape ")
+    assert "forward() depends on widths in a way that was not seen; set prune.method=unstructured" in err[0]
 
 
 UNTRACEABLE = """
@@ -188,18 +246,3 @@ def test_a_signal_ends_the_stage_with_130_and_leaves_no_artifact(project: Projec
     assert (code, len(err)) == (130, 1)
     assert "prune: stopped by SIGTERM; give the command again to start it anew" in err[0]
     assert not (project.latest / "prune").exists()
-
-
-@pytest.mark.parametrize("name", ["constant", "step", "multistep", "exponential", "cosine", "one_cycle", "plateau"])
-@pytest.mark.parametrize("epochs", [1, 3, 200])
-def test_every_schedule_fits_the_shorter_training(name: str, epochs: int) -> None:
-    schedule = ScheduleConfig(name=name, warmup_epochs=30.0, min_lr=5e-4)  # type: ignore[arg-type]
-    short = shortened(TrainConfig(schedule=schedule, folds=3), epochs=epochs, lr=1e-4)
-    again = TrainConfig.model_validate(short.model_dump())
-    assert (again.epochs, again.lr, again.folds, again.sanity) == (epochs, 1e-4, None, False)
-    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=again.lr)
-    built = build_schedule(optimizer, again.schedule, epochs=epochs, monitor="val/loss")
-    for done in range(epochs):
-        built.before_step(done, 0.5)
-        assert 0 < built.learning_rate <= 1e-4
-        assert math.isfinite(built.learning_rate)

@@ -10,9 +10,10 @@ import torch
 
 from pipeline.artifacts import Exported, Model, Quantized
 from pipeline.config import load
+from pipeline.config.compression_sections import QuantizeConfig
 from pipeline.exporting.formats import RUNTIME
 from pipeline.stages import Outcome, stage_named
-from pipeline.stages.quantize import calibration_rows
+from pipeline.stages.quantize import _outcome, calibration_rows
 from pipeline.tracking import Tracker
 from serving.files import sha256_of
 from serving.predictor import Predictor
@@ -20,7 +21,7 @@ from tests.conftest import Finished, Project
 from tests.made import Made, _complete
 from tests.quantization.spoiled import NAMES, spoil, stage, trained
 
-FILES = ["train-int8.onnx", "train-int8-dynamic.onnx", "train-int8.torchscript.pt", "train-int8-dynamic.torchscript.pt"]
+FILES = ["train-int8.onnx", "train-int8-dynamic.onnx", "train-int8.torchscript.pt"]
 
 
 def quantized(finished: Finished, folder: Path, *words: str) -> tuple[Outcome, Quantized]:
@@ -41,7 +42,7 @@ def story(made: Quantized) -> dict[str, Any]:
 
 def test_every_format_and_method_is_made_measured_and_listed(finished: Finished, tmp_path: Path) -> None:
     outcome, made = quantized(finished, tmp_path, "quantize.max_drop=0.1")
-    assert "4 int8 artifacts" in outcome.summary
+    assert "3 int8 artifacts" in outcome.summary
     assert [one.file for one in made.listed] == FILES
     inputs, _ = finished.prepared.split("validation")
     torch.use_deterministic_algorithms(False)  # as in a process that serves; training has set it here
@@ -60,7 +61,7 @@ def test_every_format_and_method_is_made_measured_and_listed(finished: Finished,
         assert one.how["metric"] == "accuracy"
         assert one.how["drop"] == pytest.approx(one.how["float"] - one.how["int8"])
         assert one.how["weights"] == "trained"
-    assert [one.how["method"] for one in made.listed] == ["static", "dynamic"] * 2
+    assert [one.how["method"] for one in made.listed] == ["static", "dynamic", "static"]
 
 
 def test_the_choice_of_integers_and_of_the_calibration_is_written_down_with_its_reason(
@@ -147,7 +148,7 @@ def test_an_artifact_that_needs_too_many_float_nodes_is_rejected_with_its_reason
     (told,) = story(made)["artifacts"]
     assert told["accepted"] is False
     assert told["reason"] in outcome.summary
-    assert "no int8 artifact: train-int8.onnx is rejected: with 0 of 6 nodes in float the accuracy is" in outcome.summary
+    assert "no int8 artifact: train-int8.onnx is rejected (trained weights): with 0 of 6 nodes in float the" in outcome.summary
     assert "quantize.max_float_share=0.1" in outcome.summary
 
 
@@ -183,7 +184,48 @@ def test_what_torch_fx_cannot_follow_is_rejected_with_the_reason_and_the_rest_is
     words = ("model.name=custom", "model.file=net.py", "model.class=Net", "quantize.max_drop=0.5")
     code, out, err = project.run("quantize", *words)
     assert code == 0, err
-    assert "train-int8.torchscript.pt is rejected: torch.fx cannot follow its forward()" in out[-1]
+    assert "train-int8.torchscript.pt is rejected (trained weights): torch.fx cannot follow its forward()" in out[-1]
     listed = json.loads((project.latest / "quantize" / "artifacts.json").read_text())
     assert [one["file"] for one in listed] == [name for name in FILES if name != "train-int8.torchscript.pt"]
     assert Exported.open(project.latest / "export").listed
+
+
+def test_a_file_whose_answers_move_with_the_rows_beside_is_rejected(
+    finished: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moved = lambda self, predictor, found: np.full(found.shape, 0.7)  # noqa: E731
+    monkeypatch.setattr("pipeline.quantization.judge.Judge._batch_effect", moved)
+    words = ("quantize.formats=[onnx]", "quantize.methods=[dynamic]", "quantize.max_drop=0.5")
+    outcome, made = quantized(finished, tmp_path, *words)
+    assert made.listed == []
+    assert "its answers to a row depend on the rows beside it (by up to 0.7" in outcome.summary
+    assert [one["weights"] for one in story(made)["artifacts"]] == ["trained"], "training would not mend it"
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ({"methods": ("static", "static")}, "names a method twice"),
+        ({"formats": ("onnx", "onnx")}, "names a format twice"),
+        ({"calibration": ("minmax", "minmax")}, "names a calibration twice"),
+        ({"methods": ("dynamic",), "formats": ("torchscript",)}, "dynamic is for onnx alone"),
+    ],
+)
+def test_what_is_named_twice_or_would_make_nothing_is_refused(words: dict[str, Any], says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        QuantizeConfig(**words)
+
+
+def test_without_a_float_file_of_its_formats_the_summary_says_what_to_set() -> None:
+    summary = _outcome([], [], QuantizeConfig(formats=("torchscript",))).summary
+    assert summary == "no int8 artifact: export wrote none of quantize.formats=[torchscript]; set export.formats"
+
+
+def test_a_gain_is_no_drop_and_a_rejection_says_of_which_weights_it_speaks(finished: Finished, tmp_path: Path) -> None:
+    _, made = quantized(finished, tmp_path, "quantize.formats=[onnx]", "quantize.methods=[static]", "quantize.max_drop=0.5")
+    (one,) = made.listed
+    one.how["drop"] = -0.000127
+    tries = [{"file": "b.onnx", "weights": way, "reason": f"lost of {way}"} for way in ("trained", "qat")]
+    summary = _outcome([one], tries, QuantizeConfig()).summary
+    assert "none loses accuracy" in summary
+    assert "b.onnx is rejected (weights of quantization-aware training): lost of qat" in summary

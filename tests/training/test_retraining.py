@@ -1,17 +1,19 @@
 """Trainings beside the one of `train`: the same loop, files that are whole, and a network that is what its epoch scored."""
 
 import json
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 from pipeline.artifacts import Prepared
 from pipeline.config import Config, load
 from pipeline.config.model_sections import CnnConfig
-from pipeline.config.train_sections import TrainConfig
+from pipeline.config.train_sections import ScheduleConfig, TrainConfig
 from pipeline.errors import GateRefused, Interrupted, UserError
 from pipeline.runner import Scoped
 from pipeline.stages import stage_named
@@ -21,7 +23,8 @@ from pipeline.training.assembly import assemble
 from pipeline.training.hooks import Hook
 from pipeline.training.interrupt import Interrupt
 from pipeline.training.loop import measure
-from pipeline.training.retraining import Retrained, retimed, retrain, varied
+from pipeline.training.retraining import Retrained, retimed, retrain, shortened, varied
+from pipeline.training.schedules import build_schedule
 from tests.made import prepared_of, table
 
 RESTLESS = b"""
@@ -124,3 +127,18 @@ def test_epochs_and_learning_rate_of_a_stage_are_checked_against_the_rest_of_tra
         retimed(train, "prune", lr=1e-5)
     with pytest.raises(UserError, match=r"^quantize.qat_epochs=3: "):
         retimed(train, "quantize", epochs=3, prefix="qat_")
+
+
+@pytest.mark.parametrize("name", ["constant", "step", "multistep", "exponential", "cosine", "one_cycle", "plateau"])
+@pytest.mark.parametrize("epochs", [1, 3, 200])
+def test_every_schedule_fits_the_shorter_training(name: str, epochs: int) -> None:
+    schedule = ScheduleConfig(name=name, warmup_epochs=30.0, min_lr=5e-4)  # type: ignore[arg-type]
+    short = shortened(TrainConfig(schedule=schedule, folds=3), epochs=epochs, lr=1e-4)
+    again = TrainConfig.model_validate(short.model_dump())
+    assert (again.epochs, again.lr, again.folds, again.sanity) == (epochs, 1e-4, None, False)
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=again.lr)
+    built = build_schedule(optimizer, again.schedule, epochs=epochs, monitor="val/loss")
+    for done in range(epochs):
+        built.before_step(done, 0.5)
+        assert 0 < built.learning_rate <= 1e-4
+        assert math.isfinite(built.learning_rate)
