@@ -9,7 +9,7 @@ import msgspec
 from pipeline.artifacts import Model, Prepared
 from pipeline.config import Config, flatten
 from pipeline.config.model_sections import CustomConfig
-from pipeline.errors import GateRefused, UserError
+from pipeline.errors import UserError
 from pipeline.monitoring import conclude, monitors_for
 from pipeline.sanity import check_before_training
 from pipeline.stages import Outcome, Resume
@@ -20,14 +20,11 @@ from pipeline.training.early_stopping import EarlyStopping
 from pipeline.training.fitting import fit_assembled
 from pipeline.training.folds import FOLDS, check_folds, cross_validate, summarized
 from pipeline.training.interrupt import Interrupt
-from pipeline.training.loop import measure
 from pipeline.training.report import Report
+from pipeline.training.retraining import read_back
 from pipeline.training.setup import early_stopping_of
 from pipeline.training.state import FitState
-from pipeline.training.weights import load
 from serving.files import write_atomic
-
-_TOLERANCE = 1e-4  # relative: the re-loaded network has another memory order, so its sums differ in their last bits
 
 _FIXED = (  # beginnings of keys that a checkpoint has in it, or that `auto` was measured with
     "model",
@@ -79,7 +76,7 @@ def run(config: Config, prepared: Prepared, *, out: Path, tracker: Tracker, resu
     if state.parts != parts.choices["accumulate"]:
         parts.choices["accumulate"] = state.parts
         tracker.event("out_of_memory", parts=state.parts)
-    _verify_best(parts, stopping, out, source)
+    read_back(parts, stopping.best_epoch, out, source=source, stage=tracker.stage)
     folds = _folds(config, parts, out, source, tracker)
     tracker.event("training_ended", reason=state.stop, epochs=state.epoch, best_epoch=stopping.best_epoch)
     told = ("model", "seed", "train", *(["augment"] if config.augment.active else []))
@@ -131,19 +128,6 @@ def _go_on(
         state.schedule.set(state.epoch + (state.batch / batches - 1 if state.batch else 0.0), 1 / batches)
         (out / FOLDS).unlink(missing_ok=True)
     write_atomic(out / Model.HISTORY, b"".join(msgspec.json.encode(line) + b"\n" for line in state.history))
-
-
-def _verify_best(parts: Assembly, stopping: EarlyStopping, out: Path, source: bytes | None) -> None:
-    """Raise GateRefused unless the best checkpoint, read back, scores what its epoch scored."""
-    net = load((out / Model.BEST).read_bytes(), source=source).to(parts.device)
-    found = measure(net, parts.rows.validation, parts.objective)["loss"]
-    reported = parts.state.history[stopping.best_epoch - 1]["val/loss"]
-    if not abs(found - reported) <= _TOLERANCE * max(abs(reported), _TOLERANCE):
-        raise GateRefused(
-            f"train: {Model.BEST}, read back, has val/loss {found:.6g}, and epoch {stopping.best_epoch} had {reported:.6g}: "
-            "the network's answers depend on more than its weights and its input; look for random numbers in eval mode, "
-            "and for state that is no parameter and no buffer"
-        )
 
 
 def _folds(config: Config, parts: Assembly, out: Path, source: bytes | None, tracker: Tracker) -> dict[str, float]:

@@ -78,20 +78,27 @@ def retrain(
         fit_assembled(config, parts, [*hooks, stopping, report, keep])
     except Interrupted as error:  # its words are of a training that can go on in the middle
         raise Interrupted(f"{tracker.stage}: stopped by {interrupt.signal}; give the command again to start it anew") from error
-    state = parts.state
+    net, validation = read_back(parts, stopping.best_epoch, out, source=source, stage=tracker.stage)
+    return Retrained(net.cpu(), validation, parts.state.history, stopping.best_epoch, parts.state.stop)
+
+
+def read_back(
+    parts: Assembly, epoch: int, out: Path, *, source: bytes | None, stage: str
+) -> tuple[nn.Module, dict[str, float]]:
+    """Return the network of the best checkpoint in `out`, on the training's device, and its numbers on the validation rows.
+
+    epoch: the best one. Raises GateRefused unless the network scores what that epoch scored.
+    """
     net = load((out / Model.BEST).read_bytes(), source=source).to(parts.device)
     validation = measure(net, parts.rows.validation, parts.objective)
-    _prove(validation["loss"], state.history[stopping.best_epoch - 1]["val/loss"], stopping.best_epoch, tracker.stage)
-    return Retrained(net.cpu(), validation, state.history, stopping.best_epoch, state.stop)
-
-
-def _prove(found: float, reported: float, epoch: int, stage: str) -> None:
+    found, reported = validation["loss"], parts.state.history[epoch - 1]["val/loss"]
     if not abs(found - reported) <= _TOLERANCE * max(abs(reported), _TOLERANCE):
         raise GateRefused(
             f"{stage}: {Model.BEST}, read back, has val/loss {found:.6g}, and epoch {epoch} had {reported:.6g}: the network's "
             "answers depend on more than its weights and its input; look for random numbers in eval mode, and for state that "
             "is no parameter and no buffer"
         )
+    return net, validation
 
 
 def retimed(
