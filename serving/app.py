@@ -15,6 +15,7 @@ import msgspec
 from flask import Flask, Response, g, request
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
+from serving.answers import answers
 from serving.bundle import Bundle
 from serving.errors import InvalidInput, ServingError
 from serving.predictor import Predictor
@@ -51,7 +52,7 @@ class Service:
         else:
             pictures.refuse_untyped(body, content_type, self.description.schema)
             inputs = self.decoder.decode(body)
-        predictions = self.predictor.answers(self.predictor.predict(inputs))
+        predictions = answers(self.predictor.predict(inputs), self.description.schema)
         self.telemetry.rows.inc(len(inputs))
         return native.encode(predictions, self.identity)
 

@@ -1,11 +1,20 @@
 """What can go wrong on the way from a folder to an answer.
 
 ServingError
-├── CorruptFile      a file's bytes are not the bytes whose digest was written down
-├── BundleError      a bundle that is not whole, not ours, or does not chain
-└── InvalidInput     a request that the schema refuses; carries the path of the offending field
+├── CorruptFile          a file's bytes are not the bytes whose digest was written down
+├── BundleError          a bundle that is not whole, not ours, or does not chain
+└── Refusal              a request that gets no answer; carries its HTTP status, and each protocol puts it in its own dialect
+    ├── InvalidInput     400: the schema refuses it; carries the path of the offending field
+    ├── Unauthorized     401: no key, or a wrong one
+    ├── NotFound         404: no such path, model or version
+    ├── TooLarge         413: more bytes, values or nesting than the service takes
+    ├── UnsupportedMedia 415: a content type that the model does not take
+    ├── NotReady         503: no model has passed its golden requests, or the service is about to stop
+    ├── Overloaded       503: the queue is full; `retry_after` says for how long
+    └── DeadlineExceeded 504: the client's deadline passed before the answer was there
 """
 
+from http import HTTPStatus
 from pathlib import Path
 
 
@@ -28,15 +37,66 @@ class BundleError(ServingError):
     """Raised when a folder is not a bundle that this version can prove and serve."""
 
 
-class InvalidInput(ServingError):
-    """Raised when a request does not fit the schema.
+class Refusal(ServingError):
+    """Raised when a request gets no answer.
 
-    `field` is the path of the offending value, such as `inputs[3][0]` or `records[2].age`; None: the whole body is at fault.
+    `code`: a word for programs, also the `reason` in metrics. `field`: the path of the offending value, such as `inputs[3][0]`
+    or `records[2].age`; None: the whole request is at fault. `retry_after`: seconds after which a retry may pass.
     """
 
-    def __init__(self, message: str, *, field: str | None = None) -> None:
+    status = HTTPStatus.BAD_REQUEST
+    code = "invalid_input"
+
+    def __init__(self, message: str, *, field: str | None = None, retry_after: int | None = None) -> None:
         super().__init__(message)
         self.field = field
+        self.retry_after = retry_after
+
+
+class InvalidInput(Refusal):
+    """Raised when a request does not fit the schema."""
+
+
+class Unauthorized(Refusal):
+    """Raised when a key is asked for and the request has none, or a wrong one."""
+
+    status, code = HTTPStatus.UNAUTHORIZED, "unauthorized"
+
+
+class NotFound(Refusal):
+    """Raised for a path, a model or a version that is not there."""
+
+    status, code = HTTPStatus.NOT_FOUND, "not_found"
+
+
+class TooLarge(Refusal):
+    """Raised for a request of more bytes, values or nesting than the service takes."""
+
+    status, code = HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "request_entity_too_large"
+
+
+class UnsupportedMedia(Refusal):
+    """Raised for a content type that the model, or the protocol, does not take."""
+
+    status, code = HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type"
+
+
+class NotReady(Refusal):
+    """Raised while no model has passed its golden requests."""
+
+    status, code = HTTPStatus.SERVICE_UNAVAILABLE, "not_ready"
+
+
+class Overloaded(Refusal):
+    """Raised when more waits than the service can answer in time."""
+
+    status, code = HTTPStatus.SERVICE_UNAVAILABLE, "overloaded"
+
+
+class DeadlineExceeded(Refusal):
+    """Raised when a request's deadline passed before its answer was there."""
+
+    status, code = HTTPStatus.GATEWAY_TIMEOUT, "deadline_exceeded"
 
 
 def first_line(error: BaseException) -> str:

@@ -2,7 +2,6 @@
 
 predictor = Predictor(bundle.artifact(), schema=schema, runtime="onnxruntime")
 outputs = predictor.predict(rows)              # (batch, *schema.shape) -> (batch, outputs)
-predictions = predictor.answers(outputs)       # [{"label": "3", "score": 0.98, "probabilities": {…}}, …]
 """
 
 from typing import Any
@@ -15,8 +14,6 @@ from serving.columns import Encoder, Unfit
 from serving.errors import BundleError, InvalidInput, ServingError, first_line
 from serving.images import decode
 from serving.schema import Array, Schema
-
-LABEL_FROM = 0.5  # the least probability with which a row is given a label
 
 
 class Predictor:
@@ -54,31 +51,6 @@ class Predictor:
         if outputs.shape != expected:
             raise BundleError(f"the artifact returned shape {outputs.shape} where the schema promises {expected}")
         return outputs
-
-    def answers(self, outputs: Array) -> list[dict[str, Any]]:
-        """Turn (batch, outputs) into one JSON-ready prediction for each row.
-
-        Raises InvalidInput when an answer is not finite, as after an overflow: no label follows from it, and JSON has no NaN.
-        """
-        finite = np.isfinite(outputs).all(axis=1)  # (batch,)
-        if not finite.all():
-            raise InvalidInput(
-                f"row {int(finite.argmin())}: the model has no finite answer for these values; "
-                "GET /info shows the range that it was trained on"
-            )
-        classes, targets = self.schema.classes, self.schema.targets
-        match self.schema.task:
-            case "regression" if targets:
-                return [{"values": dict(zip(targets, row, strict=True))} for row in outputs.tolist()]
-            case "regression":
-                return [{"value": value} for (value,) in outputs.tolist()]
-            case "multilabel":
-                return [_labels(dict(zip(classes, row, strict=True))) for row in outputs.tolist()]
-        best = outputs.argmax(axis=1).tolist()
-        return [
-            {"label": classes[index], "score": row[index], "probabilities": dict(zip(classes, row, strict=True))}
-            for index, row in zip(best, outputs.tolist(), strict=True)
-        ]
 
     def check(self, golden: Golden) -> None:
         """Replay golden requests; raise BundleError naming the first row whose answer is not the evaluated model's."""
@@ -126,11 +98,6 @@ class Predictor:
                 f"golden {what} {row}: output {column} is {found[row, column]:.6g}, the evaluated model gave "
                 f"{expected[row, column]:.6g} (tolerance {allowed[row, column]:.2g})"
             )
-
-
-def _labels(probabilities: dict[str, float]) -> dict[str, Any]:
-    given = [label for label, probability in probabilities.items() if probability >= LABEL_FROM]
-    return {"labels": given, "probabilities": probabilities}
 
 
 def _array(rows: list[Any]) -> Array:

@@ -23,6 +23,7 @@ from pipeline.training import FitState
 from pipeline.training.assembly import assemble
 from pipeline.training.deployed import answers, deployable_of
 from pipeline.training.report import Report
+from serving.answers import answers as answers_of
 from serving.predictor import Predictor
 from tests.made import LABELS, VALUES, Made, images, prepared_of, table
 from tests.monitoring.trainings import Collected
@@ -151,7 +152,7 @@ def test_the_service_answers_like_the_evaluated_model(finished: Callable[[str], 
     predictor = Predictor.from_bundle(bundle)
     predictor.check(bundle.golden())
     given, _ = scored(run)
-    replies = predictor.answers(predictor.predict(run.prepared.split("test")[0]))
+    replies = answers_of(predictor.predict(run.prepared.split("test")[0]), predictor.schema)
     for row, reply in zip(given, replies, strict=True):
         if task == "regression":
             assert list(reply) == ["values"]

@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.predictor import LABEL_FROM
+from serving.answers import LABEL_FROM
 from serving.schema import Array, Task
 
 _ON_THE_EDGE = 1e-5  # a probability this near to LABEL_FROM, or to the likeliest one, decides or not by rounding

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.predictor import LABEL_FROM
+from serving.answers import LABEL_FROM
 from serving.schema import Feature, Schema
 
 _BINS = 10

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy.stats import norm
 
 from pipeline.metrics.tasks import label_metrics, lower_is_better
-from serving.predictor import LABEL_FROM
+from serving.answers import LABEL_FROM
 from serving.schema import Array, Schema
 
 _MOST_DRAWN, _FEWEST_RESAMPLES = 200_000_000, 100  # rows over all resamples, as for intervals (pipeline.metrics.score)

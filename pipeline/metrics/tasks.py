@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from serving.predictor import LABEL_FROM
+from serving.answers import LABEL_FROM
 
 LOWER_IS_BETTER = frozenset(
     {"loss", "cross_entropy", "bce", "hamming", "mse", "rmse", "mae", "mape", "max_error", "grad_norm", "fpr"}

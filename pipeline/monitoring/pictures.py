@@ -22,7 +22,7 @@ from pipeline.training.batches import Changed
 from pipeline.training.randomness import kept_rng
 from pipeline.training.rows import VALIDATION_ROWS, Rows
 from pipeline.training.state import FitState
-from serving.predictor import LABEL_FROM
+from serving.answers import LABEL_FROM
 from serving.schema import Schema
 
 _FOLDER = "images"

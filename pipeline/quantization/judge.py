@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from pipeline.exporting.parity import Tolerance
 from pipeline.metrics.score import score
 from pipeline.metrics.tasks import lower_is_better
+from serving.answers import LABEL_FROM
 from serving.bundle import Runtime
-from serving.predictor import LABEL_FROM, Predictor
+from serving.predictor import Predictor
 from serving.schema import Array, Schema
 
 _ROWS_AT_OTHER_SIZES = 256  # validation rows that are answered again at each batch size

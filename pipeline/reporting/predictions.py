@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from serving.answers import LABEL_FROM
 from serving.files import write_atomic
-from serving.predictor import LABEL_FROM
 from serving.schema import Array, Schema
 
 Column = tuple[str, list[str]]  # name, one text for each row

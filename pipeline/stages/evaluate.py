@@ -20,8 +20,8 @@ from pipeline.reporting.test_reads import record_read
 from pipeline.stages import Outcome
 from pipeline.tracking import Tracker
 from pipeline.training.deployed import answers, deployable_of
+from serving.answers import LABEL_FROM
 from serving.files import write_atomic
-from serving.predictor import LABEL_FROM
 from serving.schema import Array, Schema
 
 

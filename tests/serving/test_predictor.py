@@ -14,6 +14,7 @@ from hypothesis.extra import numpy as arrays
 from msgspec.structs import replace
 from onnx import helper
 
+from serving.answers import answers as answers_of
 from serving.bundle import Bundle, Golden
 from serving.errors import BundleError, InvalidInput
 from serving.predictor import Predictor
@@ -59,7 +60,7 @@ def test_the_answers_are_those_of_numpy(schema: Schema, count: int) -> None:
 def test_a_class_answer_names_the_likeliest_class_and_its_probabilities_sum_to_one(schema: Schema) -> None:
     predictor, rows = onnx_predictor(schema), rows_of(schema, 40)
     outputs = predictor.predict(rows)
-    answers = predictor.answers(outputs)
+    answers = answers_of(outputs, predictor.schema)
     assert len(answers) == 40
     for row, answer in zip(outputs.tolist(), answers, strict=True):
         assert list(answer) == ["label", "score", "probabilities"]
@@ -71,7 +72,7 @@ def test_a_class_answer_names_the_likeliest_class_and_its_probabilities_sum_to_o
 
 def test_a_regression_answer_is_the_value() -> None:
     predictor, rows = onnx_predictor(REGRESSION), rows_of(REGRESSION, 5)
-    answers = predictor.answers(predictor.predict(rows))
+    answers = answers_of(predictor.predict(rows), predictor.schema)
     assert answers == [{"value": pytest.approx(value, rel=1e-5)} for (value,) in expected_of(REGRESSION, rows).tolist()]
 
 
@@ -82,11 +83,11 @@ def test_an_answer_of_labels_names_those_from_one_half_on_in_the_schemas_order()
     predictor, rows = onnx_predictor(LABELS), rows_of(LABELS, 9)
     assert_close(predictor.predict(rows), expected_of(LABELS, rows))
     outputs = np.array([[0.9, 0.1, 0.5], [0.4999, 0.0, 0.2]], dtype=np.float32)
-    both, none = predictor.answers(outputs)
+    both, none = answers_of(outputs, predictor.schema)
     assert both == {"labels": ["c", "b"], "probabilities": dict(zip("cab", outputs[0].tolist(), strict=True))}
     assert (none["labels"], list(none["probabilities"])) == ([], ["c", "a", "b"])
     with pytest.raises(InvalidInput, match="row 1: the model has no finite answer"):
-        predictor.answers(np.array([[0.1, 0.2, 0.3], [0.1, np.nan, 0.3]], dtype=np.float32))
+        answers_of(np.array([[0.1, 0.2, 0.3], [0.1, np.nan, 0.3]], dtype=np.float32), predictor.schema)
 
 
 def test_an_answer_of_several_values_names_each() -> None:
@@ -94,7 +95,7 @@ def test_an_answer_of_several_values_names_each() -> None:
     predictor, rows = onnx_predictor(schema), rows_of(schema, 3)
     outputs = predictor.predict(rows)
     assert outputs.shape == (3, 2)
-    assert predictor.answers(outputs) == [
+    assert answers_of(outputs, predictor.schema) == [
         {"values": {"height": height, "weight": weight}} for height, weight in outputs.tolist()
     ]
 
@@ -180,7 +181,7 @@ def test_an_answer_that_is_not_finite_is_refused_with_its_row() -> None:
     rows = np.zeros((4, 3), dtype=np.float32)
     rows[2] = -100 * weights_of(TABLE)[:, 0]
     with pytest.raises(InvalidInput, match="^row 2: the model has no finite answer for these values"):
-        predictor.answers(predictor.predict(rows))
+        answers_of(predictor.predict(rows), predictor.schema)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,50 @@
+"""What a codec knows of the model that it decodes for, and how much a request may ask of it."""
+
+from dataclasses import dataclass
+
+from serving.bundle import Bundle, Description
+from serving.columns import Encoder
+from serving.images import MAX_PIXELS
+from serving.schema import Schema
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one request may ask; more is refused before anything is computed.
+
+    body_bytes: as sent and after inflation. values: of all its rows together. depth: of nested JSON. pixels: of all its
+    pictures together. strict: whether values outside the trained range and unseen categories are refused with their place,
+    instead of being answered and counted as drift.
+    """
+
+    body_bytes: int = 16 * 2**20
+    values: int = 4_000_000
+    depth: int = 32
+    pixels: int = MAX_PIXELS
+    strict: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFacts:
+    """A model as its codecs see it."""
+
+    description: Description
+    digest: str
+    encoder: Encoder | None
+    limits: Limits
+
+    @classmethod
+    def of(cls, bundle: Bundle, limits: Limits) -> "ModelFacts":
+        """Read them from a verified bundle."""
+        schema = bundle.description.schema
+        return cls(bundle.description, bundle.digest, None if schema.plain else Encoder(schema), limits)
+
+    @property
+    def schema(self) -> Schema:
+        """What a row and an answer are."""
+        return self.description.schema
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """Name, version and digest, as every reply carries them."""
+        return {"name": self.description.name, "version": self.description.version, "digest": self.digest}
