@@ -11,25 +11,29 @@ exports what was just trained. With an id, that run is used as it is, whatever t
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
-from pipeline.artifacts import Model, Selected
+from pipeline.artifacts import Benchmarked, Distilled, Model, Pruned, Quantized, Selected
 from pipeline.code import code_digest
+from pipeline.compression.foreseen import check_distill, check_prune
 from pipeline.config import Config, flatten, load
 from pipeline.config.model_sections import CustomConfig
+from pipeline.cores import usable_cores
 from pipeline.errors import ConfigError, UserError
 from pipeline.manifest import MANIFEST
 from pipeline.outside import ABSENT, data_files, model_files
+from pipeline.quantization.foreseen import check_quantize
 from pipeline.runs import LATEST, Request, Run, all_runs, named_run, new_run, partial_of
-from pipeline.stages import Resume, Stage, chain, stage_making
+from pipeline.stages import Resume, Stage, chain, has_use, stage_making
 from serving.files import sha256_of
 
 Words = Mapping[str, str]
 Warn = Callable[[str], None]
 _TRAINING = chain(stage_making(Model))
+_MEASURED = (Benchmarked, Selected)
 _SETTLED = {name for stage in _TRAINING for name in stage.sections}  # what a run is, once it is trained
 
 
@@ -50,10 +54,26 @@ class Choice:
 
 def choose(stage: Stage, file: Path | None, words: Sequence[str], run_name: str, *, root: Path, warn: Warn) -> Choice:
     """Return the run for a stage, made when there is none; raise UserError when the request contradicts the run."""
+    choice = find(stage, file, words, run_name, root=root, warn=warn)
+    if choice is not None:
+        _check_cores(stage, choice.config)
+        return choice
+    config = load(file, words)
+    _check_cores(stage, config)
+    if isinstance(config.model, CustomConfig) and model_files(config)["model.file"] == ABSENT:
+        raise UserError(f"model.file: there is no file {config.model.file!r}; paths are relative to the folder of the command")
+    _check_foreseen(stage, config, root)
+    asked = dict(word.partition("=")[::2] for word in words)
+    request = Request(training_identity(config), config.model_dump(mode="json", by_alias=True), asked)
+    return Choice(new_run(root, request), config, pinned=False, request=request)
+
+
+def find(stage: Stage, file: Path | None, words: Sequence[str], run_name: str, *, root: Path, warn: Warn) -> Choice | None:
+    """Return the run for a stage as `choose` does, but None when there is none."""
     asked = dict(word.partition("=")[::2] for word in words)
     if run_name != LATEST:
         return _named(stage, asked, words, run_name, root)
-    config = load(file, words)
+    load(file, words)  # its faults are told, whatever runs there are
     for run in all_runs(root, warn):
         request = run.request
         kept = _kept_words(stage, request.words) | asked
@@ -63,10 +83,7 @@ def choose(stage: Stage, file: Path | None, words: Sequence[str], run_name: str,
             continue
         if training_identity(candidate) == request.identity and (_training_folder(run) / MANIFEST).is_file():
             return Choice(run, candidate, pinned=False, request=_continued(request, stage, asked, candidate))
-    if isinstance(config.model, CustomConfig) and model_files(config)["model.file"] == ABSENT:
-        raise UserError(f"model.file: there is no file {config.model.file!r}; paths are relative to the folder of the command")
-    request = Request(training_identity(config), config.model_dump(mode="json", by_alias=True), asked)
-    return Choice(new_run(root, request), config, pinned=False, request=request)
+    return None
 
 
 def choose_interrupted(
@@ -93,13 +110,29 @@ def choose_interrupted(
     return Choice(run, config, pinned=False, request=request, resume=Resume(force=force))
 
 
-def settled(choice: Choice) -> Choice:
-    """Return the choice with `serve.bundle` decided where it is auto: that of select, once this run has it, else of export."""
-    if choice.config.serve.bundle != "auto":
-        return choice
-    bundle = "select" if (choice.run.folder / stage_making(Selected).name / MANIFEST).is_file() else "export"
-    serve = choice.config.serve.model_copy(update={"bundle": bundle})
-    return replace(choice, config=choice.config.model_copy(update={"serve": serve}))
+def _check_foreseen(stage: Stage, config: Config, root: Path) -> None:
+    """Refuse, before a model is trained for it, what this stage or one before it would refuse afterward."""
+    match stage.makes:
+        case kind if kind is Pruned:
+            check_prune(config)
+        case kind if kind is Distilled:
+            check_distill(config, root)
+        case kind if kind is Quantized:
+            check_quantize(config)
+    for kind in stage.takes:
+        if has_use(kind, config):
+            _check_foreseen(stage_making(kind), config, root)
+
+
+def _check_cores(stage: Stage, config: Config) -> None:
+    """Refuse, before anything is trained for it, a measurement with more threads than there are cores to run them."""
+    threads, cores = config.benchmark.threads, usable_cores()
+    measures = stage.makes in _MEASURED or (Selected in stage.takes and has_use(Selected, config))
+    if measures and threads > cores:
+        raise ConfigError(
+            f"benchmark.threads: {threads}, but this process may use {cores} core{'s' * (cores > 1)}: threads would wait for "
+            f"each other, and times mean nothing; set {cores} or less"
+        )
 
 
 def _first_difference(request: Request, config: Config) -> str:

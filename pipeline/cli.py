@@ -13,17 +13,16 @@ import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from pipeline.config import Config, MlflowSettings, base_yaml, load, load_section, resolved_yaml
-from pipeline.errors import SlipwayError, UserError
+from pipeline.commands.bundle import add_bundle
+from pipeline.commands.everything import add_all
+from pipeline.commands.stage import make, run_stage
+from pipeline.commands.workplace import Workplace, add_config, add_run, need_config
+from pipeline.config import Config, MlflowSettings, base_yaml, load, resolved_yaml
+from pipeline.errors import Interrupted, SlipwayError, UserError
 from pipeline.init.options import add_init
-from pipeline.stages import STAGES, Stage, stage_named
+from pipeline.stages import STAGES, stage_named
 from serving.errors import ServingError
-
-if TYPE_CHECKING:
-    from pipeline.artifacts import Artifact
-    from pipeline.choose import Choice
 
 MLFLOW_FILE = Path("mlflow.yaml")
 RUNS = Path("runs")
@@ -41,11 +40,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return run(options)
     except SlipwayError as error:
+        if isinstance(error, Interrupted):
+            _hear_no_more(own_process=arguments is None)
         return _fail(error.exit_code, error.lines)
     except ServingError as error:
         return _fail(UserError.exit_code, [str(error)])
     except KeyboardInterrupt:
-        return _fail(130, [_INTERRUPTED])
+        _hear_no_more(own_process=arguments is None)
+        return _fail(Interrupted.exit_code, [_INTERRUPTED])
     except BrokenPipeError:  # the reader of our output went away, as in `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
@@ -54,6 +56,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         hint = "; make room, then run the command again; add --resume if it was training" if error.errno in _NO_ROOM else ""
         return _fail(UserError.exit_code, [f"{error.filename or 'output'}: {(error.strerror or str(error)).lower()}{hint}"])
+
+
+def _hear_no_more(*, own_process: bool) -> None:
+    """Ignore further signals: what libraries do as this process ends would answer them with a traceback."""
+    if own_process:  # whoever calls `main` with arguments, such as a test, lives on
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
 
 
 class _Output:
@@ -71,6 +80,10 @@ class _Output:
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
+def _workplace() -> Workplace:
+    return Workplace(RUNS, MLFLOW_FILE, terminal=sys.stdout.isatty(), say=_Output().line, warn=_warn)
+
+
 def _warn(line: str) -> None:
     print(f"warning: {line}", file=sys.stderr)
 
@@ -79,52 +92,6 @@ def _fail(code: int, lines: Sequence[str]) -> int:
     for line in lines:
         print(line, file=sys.stderr)
     return code
-
-
-def _run_stage(options: argparse.Namespace) -> int:
-    stage = stage_named(options.command)
-    if getattr(options, "run", "latest") == "latest":
-        _need_config(options)
-    if not stage.takes:  # it belongs to no run
-        _make(stage, load(options.config, options.words), None, stores=MlflowSettings(tracking_uri=None))
-        return 0
-    from pipeline.choose import choose, choose_interrupted, settled
-
-    if getattr(options, "resume", False):
-        wish = {"force": options.force, "root": RUNS, "warn": _warn}
-        choice = choose_interrupted(options.config, options.words, options.run, **wish)
-    elif getattr(options, "force", False):
-        raise UserError("command line: --force: goes with --resume, which is missing")
-    else:
-        choice = settled(choose(stage, options.config, options.words, options.run, root=RUNS, warn=_warn))
-    stores = load_section(MlflowSettings, MLFLOW_FILE)
-    with choice.run.lock():
-        artifacts = _make(stage, choice.config, choice, stores=stores)
-        if choice.request != choice.run.request:
-            choice.run.write_request(choice.request)
-    if stage.makes is None:
-        from pipeline.runner import Scoped
-
-        stage.run(Scoped(choice.config, stage), *artifacts, say=_Output().line)
-    return 0
-
-
-def _need_config(options: argparse.Namespace) -> None:
-    if options.config is None:
-        raise UserError("command line: --config: which configuration? for example --config configs/digits.yaml")
-
-
-def _make(stage: Stage, config: Config, choice: "Choice | None", *, stores: MlflowSettings) -> "list[Artifact | None]":
-    """Make what a stage makes, or what it takes when it makes nothing."""
-    from pipeline.runner import Runner
-    from pipeline.tracking.console import Console
-
-    with Console(terminal=sys.stdout.isatty(), write=_Output().line) as console:
-        runner = Runner(config, console, choice, asked=stage.name, stores=stores)
-        try:
-            return runner.inputs(stage) if stage.makes is None else [runner.make(stage.makes)]
-        finally:
-            runner.close()
 
 
 def _show_config(options: argparse.Namespace) -> int:
@@ -147,25 +114,26 @@ def _resume_check(options: argparse.Namespace) -> int:
 
 
 def _before_training(options: argparse.Namespace) -> int:
-    _need_config(options)
+    need_config(options)
     config = load(options.config, options.words)  # faults are told before torch is imported
     from pipeline.artifacts import Prepared
-    from pipeline.commands import lr_find, sanity
+    from pipeline.commands.before_training import lr_find, sanity
 
-    (prepared,) = _make(stage_named("prepare"), config, None, stores=MlflowSettings(tracking_uri=None))
+    work = _workplace()
+    (prepared,) = make(stage_named("prepare"), config, None, work, stores=MlflowSettings(tracking_uri=None))
     assert isinstance(prepared, Prepared)
-    say, folder = _Output().line, RUNS / "lr-find"  # no run: it has no run.json
+    folder = RUNS / "lr-find"  # no run: it has no run.json
     if options.command == "sanity":
-        sanity(config, prepared, say=say)
+        sanity(config, prepared, say=work.say)
     else:
-        lr_find(config, prepared, file=options.config, words=options.words, folder=folder, say=say)
+        lr_find(config, prepared, file=options.config, words=options.words, folder=folder, say=work.say)
     return 0
 
 
 def _sync(options: argparse.Namespace) -> int:
     from pipeline import viewing
 
-    settings = load_section(MlflowSettings, MLFLOW_FILE)
+    settings = _workplace().stores()
     if options.follow:
         viewing.follow(Path(options.run), options.to, settings)
     else:
@@ -182,7 +150,7 @@ def _tensorboard(options: argparse.Namespace) -> int:
 def _mlflow_ui(_: argparse.Namespace) -> int:
     from pipeline import viewing
 
-    viewing.mlflow_ui(load_section(MlflowSettings, MLFLOW_FILE), say=_Output().line)
+    viewing.mlflow_ui(_workplace().stores(), say=_Output().line)
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -200,19 +168,20 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m pipeline", description="From a data set to a served PyTorch model.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
+    work = _workplace()
     for stage in STAGES:
         command = commands.add_parser(stage.name, help=stage.summary, description=f"{stage.name}: {stage.summary}.")
-        _add_config(command)
+        add_config(command)
         if stage.takes:
-            command.add_argument(
-                "--run", default="latest", metavar="ID", help="the run to work on (default: the newest that fits)"
-            )
-        command.set_defaults(run_command=_run_stage)
+            add_run(command)
+        command.set_defaults(run_command=partial(run_stage, work=work))
         if stage.makes is not None and stage.makes.kind == "model":
             command.add_argument("--resume", action="store_true", help="go on with an interrupted training, bit for bit")
             command.add_argument("--force", action="store_true", help="resume even though config, data or code changed since")
+    add_all(commands, work)
+    add_bundle(commands, work)
     command = commands.add_parser("config", help="print the resolved config", description="Print the resolved config as YAML.")
-    _add_config(command)
+    add_config(command)
     command.add_argument("--schema", action="store_true", help="print the JSON Schema of a config file, for editors")
     command.add_argument("--defaults", action="store_true", help="print every key with its default and a comment")
     command.set_defaults(run_command=_show_config)
@@ -221,10 +190,10 @@ def _parser() -> argparse.ArgumentParser:
         ("lr-find", "find a learning rate by a short range test, with a picture"),
     ):
         command = commands.add_parser(name, help=summary, description=f"{name}: {summary}.")
-        _add_config(command)
+        add_config(command)
         command.set_defaults(run_command=_before_training)
     command = commands.add_parser("resume-check", help="prove on this config that a killed and resumed training loses nothing")
-    _add_config(command)
+    add_config(command)
     command.add_argument("--kills", type=int, default=5, metavar="N", help="times to kill it (default: 5)")
     command.add_argument("--seed", type=int, default=0, metavar="N", help="of the moments (default: 0)")
     command.set_defaults(run_command=_resume_check)
@@ -241,8 +210,3 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--port", type=int, default=6006, help="port (default: 6006)")
     command.set_defaults(run_command=_tensorboard)
     return parser
-
-
-def _add_config(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--config", type=Path, metavar="FILE", help="YAML file, such as configs/digits.yaml")
-    command.add_argument("words", nargs="*", metavar="section.key=value", help="wins over the file, such as train.epochs=3")

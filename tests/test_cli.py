@@ -133,6 +133,55 @@ def test_a_signal_in_training_saves_the_step_and_the_printed_command_goes_on_to_
         assert [step for step in steps if step] == list(range(1, 401)), f"{name}: every epoch is in the journal once"
 
 
+@pytest.mark.parametrize("command", ["train", "sanity"])
+def test_an_impatient_ctrl_c_after_the_first_one_adds_no_traceback(tmp_path: Path, command: str) -> None:
+    (tmp_path / "quick.yaml").write_text(QUICK)
+    (tmp_path / "mlflow.yaml").write_text("tracking_uri: null\n")
+    words = (command, "--config", "quick.yaml", "train.epochs=100000", "train.early_stopping.patience=null")
+    with start(tmp_path, *words) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.readline().startswith("prepare"), "the first line tells that work has begun"
+        process.send_signal(signal.SIGINT)
+        said = process.stderr.readline()
+        while process.poll() is None:
+            process.send_signal(signal.SIGINT)
+            time.sleep(0.002)
+        assert process.returncode == 130
+        assert said.startswith(("interrupted; ", "train: stopped by SIGINT"))
+        assert process.stderr.read() == ""
+
+
+def test_more_threads_than_cores_are_refused_before_anything_is_trained_for_them(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.choose.usable_cores", lambda: 2)
+    code, out, err = project.run("select", "benchmark.threads=3")
+    assert (code, out) == (2, [])
+    (line,) = err
+    assert line.startswith("benchmark.threads: 3, but this process may use 2 cores: ")
+    assert line.endswith("; set 2 or less")
+    assert not (project.folder / "runs").exists()
+    assert project.run("prepare", "benchmark.threads=3")[0] == 0, "who measures nothing may set anything"
+
+
+@pytest.mark.parametrize(
+    ("word", "fault"),
+    [
+        ("benchmark.batch_sizes=[8, 1, 8]", "benchmark.batch_sizes: [8, 1, 8] names 8 twice; name it once"),
+        ("benchmark.precisions=[fp32, fp32]", "benchmark.precisions: ['fp32', 'fp32'] names fp32 twice; name it once"),
+        ("benchmark.batch_sizes=[1, 65537]", "benchmark.batch_sizes.1: must be less than or equal to 65536 (value 65537)"),
+        (
+            f"benchmark.batch_sizes={list(range(1, 18))}",
+            "benchmark.batch_sizes: has 17 sizes, and each is measured by itself; name 16 or fewer",
+        ),
+    ],
+)
+def test_a_measurement_without_meaning_or_end_is_one_line(project: Project, word: str, fault: str) -> None:
+    assert project.run("config", word) == (2, [], [f"command line: {fault}"])
+    assert project.run("config", "benchmark.batch_sizes=[1, 65536]")[0] == 0
+
+
 def test_a_resume_with_another_setting_is_refused_with_the_key_unless_forced(tmp_path: Path) -> None:
     (tmp_path / "quick.yaml").write_text(QUICK)
     (tmp_path / "mlflow.yaml").write_text("tracking_uri: null\n")

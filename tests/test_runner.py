@@ -70,7 +70,7 @@ def test_a_named_run_is_evaluated_on_the_rows_it_was_trained_on(project: Project
     project.run("evaluate")
     run, before = project.latest.name, (project.latest / "evaluate" / "metrics.json").read_bytes()
     (project.latest / "evaluate" / "manifest.json").unlink()
-    monkeypatch.setattr("pipeline.runner.code_digest", lambda entries: f"other code {entries}")
+    monkeypatch.setattr("pipeline.runner.freshness.code_digest", lambda entries: f"other code {entries}")
     monkeypatch.setattr("pipeline.choose.code_digest", lambda entries: f"other code {entries}")
     monkeypatch.setattr("pipeline.data.splitting.splits.split_rows", None)  # a new preparation would fail
     assert project.run("evaluate", "--run", run)[0] == 0
@@ -175,7 +175,7 @@ def test_a_named_run_keeps_its_training_even_when_our_code_changed(project: Proj
     project.run("train")
     run = project.latest.name
     weights = (project.latest / "train" / "best.pt").read_bytes()
-    monkeypatch.setattr("pipeline.runner.code_digest", lambda entries: f"other code {entries}")
+    monkeypatch.setattr("pipeline.runner.freshness.code_digest", lambda entries: f"other code {entries}")
     monkeypatch.setattr("pipeline.choose.code_digest", lambda entries: f"other code {entries}")
     _, out, _ = project.run("export", "--run", run)
     assert any("kept as the run has it, though its code changed" in line for line in out)

@@ -11,7 +11,7 @@ compared with that of any other training.
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +21,7 @@ from pipeline.errors import UserError
 from pipeline.training.assembly import Assembly
 from pipeline.training.losses import Loss
 from pipeline.training.objective import Objective
+from pipeline.training.setup import wants_channels_last
 from serving.schema import Task
 
 _NO_DIRECTION = 1e-8  # of a row of similarities: shorter ones, as of features that are all zero, have none to be learned
@@ -39,22 +40,26 @@ class Lesson:
     feature_weight: float = 0.0
 
 
+def placed(teacher: nn.Module, device: torch.device, *, channels_last: bool | Literal["auto"]) -> nn.Module:
+    """Return the teacher as `taught` takes it: in eval mode, without gradients, on `device`."""
+    net = teacher.eval().requires_grad_(requires_grad=False).to(device)
+    if wants_channels_last(channels_last, net):
+        net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack it
+    return net
+
+
 def taught(parts: Assembly, teacher: nn.Module, lesson: Lesson) -> Assembly:
     """Return the training `parts` with a teacher in its steps; `parts` itself stays as it is.
 
     teacher: (batch, *input_shape) preprocessed -> (batch, outputs), in eval mode, on the device of `parts`. Nothing of it is
-    part of the student's weights or checkpoints. Raises UserError where features count and a network is compiled or, in the
-    first step, has no fully connected layer to read them from.
+    part of the student's weights or checkpoints. Raises UserError, in the first step, where features count and a network has no
+    fully connected layer to read them from.
     """
     state = parts.state
     student = state.forward if state.forward is not None else state.net
     forward: Callable[[Tensor], Tensor] = _Answers(student, teacher)
     if lesson.feature_weight:
-        if state.forward is not None:  # a compiled network may leave out what a hook would see
-            raise UserError(
-                f"train.compile: true, and distill.feature_weight {lesson.feature_weight:g} looks into the network while it "
-                "computes; set train.compile=false, or distill.feature_weight=0"
-            )
+        assert state.forward is None, "a compiled network may leave out what a hook would see"  # check_features, distill.run
         forward = _AnswersAndFeatures(state.net, teacher)
     objective = distilling(parts.objective, parts.schema.task, parts.schema.outputs, lesson)
     return replace(parts, objective=objective, state=replace(state, forward=forward))

@@ -14,7 +14,7 @@ from pipeline.compression.importance import channel_scores, least_important, uni
 from pipeline.compression.pruning_training import Training
 from pipeline.compression.sparsity import apply_masks, broken_zeros, two_of_four_masks, unstructured_masks, weights_of
 from pipeline.config.compression_sections import PruneConfig
-from pipeline.errors import GateRefused, UserError
+from pipeline.errors import GateRefused
 from pipeline.models.macs import layer_rows, total_of
 
 _SAME = 1e-4  # relative: sums of fewer numbers are rounded in another order
@@ -106,11 +106,12 @@ def cut_channels(net: nn.Module, section: PruneConfig, training: Training, *, se
 
 
 def zero_weights(net: nn.Module, section: PruneConfig, training: Training, *, seed: int) -> Reduced:
-    """Make single weights of `net` zero and train the others on, `steps` times. Raises UserError for settings without meaning.
+    """Make single weights of `net` zero and train the others on, `steps` times.
 
-    Raises GateRefused when a zero did not stay one.
+    Raises GateRefused when there are none that could be, and when a zero did not stay one.
     """
-    _check_zeros(section, net)
+    if not list(weights_of(net)):
+        raise GateRefused("prune: the model has no linear or convolutional layer, whose weights could be zero")
     inputs, steps, whole = training.examples(), list[Step](), dict[str, str]()
     for number in range(1, section.steps + 1):
         training.begin(f"zeros {number} of {section.steps}")
@@ -144,6 +145,7 @@ def _step(
     masks: dict[str, Tensor] | None = None,
 ) -> nn.Module:
     """Measure what was cut, train it on, note both in `steps`, and return the better one."""
+    net = training.renewed(net)
     before = training.measured(net)
     trained = training.trained(net, step=number, last=last, masks=masks)
     after = training.measured(trained) if training.history else None
@@ -167,23 +169,6 @@ def _check_room(found: Dependencies) -> None:
         return
     reasons = "; ".join(f"{layer}: {why}" for layer, why in found.whole.items())
     raise GateRefused(f"prune: no layer has channels that may go: {reasons or 'the model has no layer that is known'}")
-
-
-def _check_zeros(section: PruneConfig, net: nn.Module) -> None:
-    """Refuse what has no meaning for single weights. l2 of a single weight orders as l1 does."""
-    allowed = ("l1", "l2") if section.method == "two_of_four" else ("l1", "l2", "random")
-    if section.importance not in allowed:
-        raise UserError(
-            f"prune.importance: {section.importance} is of channels, and prune.method={section.method} zeros single weights; "
-            f"choose among {', '.join(allowed)}"
-        )
-    if section.method == "two_of_four" and (section.amount != 0.5 or section.steps != 1):
-        raise UserError(
-            f"prune.amount: {section.amount:g} in {section.steps} steps, but two_of_four zeros half of the weights at once; "
-            "leave prune.amount=0.5 and prune.steps=1"
-        )
-    if not list(weights_of(net)):
-        raise GateRefused("prune: the model has no linear or convolutional layer, whose weights could be zero")
 
 
 def _listed(blocks: tuple[Block, ...], round_to: int) -> str:

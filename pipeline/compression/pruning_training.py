@@ -9,8 +9,10 @@ import msgspec
 from torch import Tensor, nn
 
 from pipeline.artifacts import Model, Prepared
+from pipeline.compression.distillation import Lesson, placed, taught
 from pipeline.compression.importance import changes_of_loss
 from pipeline.compression.sparsity import KeepZeros, Masks
+from pipeline.compression.statistics import renew_statistics
 from pipeline.config import Config
 from pipeline.errors import GateRefused, UserError
 from pipeline.models.registry import Architecture, build
@@ -19,10 +21,11 @@ from pipeline.tracking import Tracker
 from pipeline.training.assembly import Assembly, assemble
 from pipeline.training.interrupt import Interrupt
 from pipeline.training.loop import measure
-from pipeline.training.retraining import Retrained, retrain, shortened, told_as, varied
+from pipeline.training.retraining import Retrained, retimed, retrain, told_as, varied
 from pipeline.training.setup import early_stopping_of
 
 _EXAMPLES = 8
+_TEMPERATURE = 4.0  # as distill has by default; at 1 a teacher gave hardly more than the labels (docs/compression.md)
 
 
 class Training:
@@ -45,6 +48,7 @@ class Training:
         self._out, self._tracker, self._interrupt = out, tracker, interrupt
         self._whole = build(architecture, source=source)
         self._parts = assemble(config, prepared, source=source, given=(architecture, copy.deepcopy(net)))
+        self._teacher = copy.deepcopy(net)
         self.history: list[dict[str, Any]] = []
         self._untold: tuple[Assembly, Retrained] | None = None
 
@@ -66,6 +70,12 @@ class Training:
         """Return what `importance.changes_of_loss` does, of train rows."""
         return changes_of_loss(self._there(net), self._parts.rows.plain, self._parts.objective, seed=self._config.seed)
 
+    def renewed(self, net: nn.Module) -> nn.Module:
+        """Return a copy, in eval mode, on the CPU, whose batch normalization has the statistics of what reaches it now."""
+        there = self._there(net)
+        renew_statistics(there, self._parts.rows.plain, seed=self._config.seed)
+        return there.cpu()
+
     def architecture_of(self, net: nn.Module) -> Architecture:
         """Return how a network that was cut is built."""
         return msgspec.structs.replace(self._architecture, shapes=changed_shapes(self._whole, net))
@@ -84,14 +94,14 @@ class Training:
         section = self._config.prune
         if not section.epochs:
             return copy.deepcopy(net).eval()
-        config = varied(self._config, train=shortened(self._config.train, epochs=section.epochs, lr=section.lr))
+        config = varied(self._config, train=retimed(self._config.train, epochs=section.epochs, lr=section.lr))
         with told_as("prune"), TemporaryDirectory(dir=self._out, prefix="step-") as scratch:
             parts = self._assembled(config, net, is_cut=masks is None)
             if last:
                 self._tell_start(parts, {"rows": parts.rows.train.rows, "batches": len(parts.rows.train)})
             found = retrain(
                 config,
-                parts,
+                self._with_teacher(parts),
                 out=Path(scratch),
                 source=self._source,
                 tracker=self._tracker if last else Tracker(self._tracker.stage),
@@ -124,6 +134,14 @@ class Training:
                 f"prune: without the channels {line.removeprefix('model: ')}; so forward() depends on widths in a way that was "
                 "not seen; set prune.method=unstructured"
             ) from error
+
+    def _with_teacher(self, parts: Assembly) -> Assembly:
+        """Return the training with the whole network beside the one that is trained."""
+        weight = self._config.prune.teacher_weight
+        if not weight:
+            return parts
+        teacher = placed(self._teacher, parts.device, channels_last=self._config.train.channels_last)
+        return taught(parts, teacher, Lesson(_TEMPERATURE, weight))
 
     def _tell_start(self, parts: Assembly, size: dict[str, int]) -> None:
         stopping = early_stopping_of(self._config.train.early_stopping)

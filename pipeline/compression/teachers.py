@@ -1,14 +1,24 @@
-"""Which trained model teaches, and the network that it is."""
+"""Which trained model teaches."""
 
-from torch import nn
+from pathlib import Path
 
 from pipeline.artifacts import Model, Prepared
 from pipeline.errors import UserError
 from pipeline.manifest import MANIFEST
 from pipeline.runs import all_runs
-from pipeline.training.weights import load
 
 _SHOWN = 5  # runs named in a message
+
+
+def training_of(run: str, root: Path) -> Path:
+    """Return the folder of a run's complete training below `root`; raise UserError where there is none."""
+    known = [one.id for one in all_runs(root)]
+    if run not in known:
+        raise UserError(f"distill.teacher: {run!r}: there is no such run below {root}/{_newest(known)}")
+    folder = root / run / Model.variant
+    if not (folder / MANIFEST).is_file():
+        raise UserError(f"distill.teacher: {run!r}: this run has no complete training; train it, or name another run")
+    return folder
 
 
 def teacher_of(run: str | None, prepared: Prepared, model: Model) -> Model:
@@ -19,14 +29,7 @@ def teacher_of(run: str | None, prepared: Prepared, model: Model) -> Model:
     """
     if run is None:
         return model
-    root = model.folder.parent.parent
-    known = [one.id for one in all_runs(root)]
-    if run not in known:
-        raise UserError(f"distill.teacher: {run!r}: there is no such run below {root}/; the newest are {_some(known)}")
-    folder = root / run / model.folder.name
-    if not (folder / MANIFEST).is_file():
-        raise UserError(f"distill.teacher: {run!r}: this run has no complete training; train it, or name another run")
-    teacher = Model.open(folder)
+    teacher = Model.open(training_of(run, model.folder.parent.parent))
     learned_from = teacher.manifest.takes.get(Prepared.kind, "")
     if learned_from != prepared.digest:
         raise UserError(
@@ -36,11 +39,5 @@ def teacher_of(run: str | None, prepared: Prepared, model: Model) -> Model:
     return teacher
 
 
-def network_of(model: Model) -> nn.Module:
-    """Return the network of a model's best epoch, in eval mode, without gradients, on the CPU; its bytes are verified."""
-    source = model.read(Model.SOURCE) if Model.SOURCE in model.manifest.makes else None
-    return load(model.read(Model.BEST), source=source).requires_grad_(requires_grad=False)
-
-
-def _some(known: list[str]) -> str:
-    return ", ".join(known[:_SHOWN]) or "none"
+def _newest(known: list[str]) -> str:
+    return f"; the newest are {', '.join(known[:_SHOWN])}" if known else ", nor any other; train the teacher first"

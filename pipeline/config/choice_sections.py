@@ -1,13 +1,15 @@
 """Which files are made, how they are measured, and which one is served."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from pipeline.config.section import Fraction, Positive, Section, listed
 
 Format = Literal["onnx", "torchscript", "torch_export"]
 Variant = Literal["train", "prune", "distill"]
+_BatchSize = Annotated[int, Field(ge=1, le=65_536)]  # rows; what takes a typing error for a size fills the memory
+_MOST_SIZES = 16  # each has a sitting of its own, of up to `windows` rounds
 Objective = Literal["latency_p50", "latency_p95", "throughput", "bytes", "memory"]
 
 
@@ -47,12 +49,27 @@ class BenchmarkConfig(Section):
         ("fp32", "int8"), "fp32, int8: which artifacts; int8 is made by quantize"
     )
     threads: int = Field(1, ge=1, le=256, description="threads inside one call of a model")
-    batch_sizes: tuple[Positive, ...] = listed((1, 8, 32, 128), "batch sizes for throughput, until it grows no more")
+    batch_sizes: tuple[_BatchSize, ...] = listed((1, 8, 32, 128), "batch sizes for throughput, until it grows no more")
     window_ms: float = Field(100.0, ge=1, le=60_000, description="time of one window of calls")
     windows: Annotated[int, Field(ge=3)] = Field(30, description="at most, of each artifact and batch size")
     agree: Fraction = Field(0.1, description="stable: the medians of the last three windows differ by less than this share")
     confidence: Fraction = Field(0.95, description="level of the paired intervals")
     resamples: Annotated[int, Field(ge=100)] = Field(2000, description="bootstrap resamples behind a paired interval")
+
+    @field_validator("precisions", "batch_sizes")
+    @classmethod
+    def _each_is_measured_once(cls, items: tuple[Any, ...]) -> tuple[Any, ...]:
+        twice = next((item for item in items if items.count(item) > 1), None)
+        if twice is not None:
+            raise ValueError(f"{list(items)} names {twice} twice; name it once")
+        return items
+
+    @field_validator("batch_sizes")
+    @classmethod
+    def _sizes_are_few(cls, sizes: tuple[int, ...]) -> tuple[int, ...]:
+        if len(sizes) > _MOST_SIZES:
+            raise ValueError(f"has {len(sizes)} sizes, and each is measured by itself; name {_MOST_SIZES} or fewer")
+        return sizes
 
 
 class SelectConfig(Section):

@@ -24,8 +24,28 @@ class PruneConfig(Section):
     scope: Literal["global", "layer"] = Field("global", description="rank all layers together, or each alone")
     round_to: Positive = Field(16, description="kept widths are multiples of it, where layers are wide enough; 1: any width")
     steps: Positive = Field(1, description="prune a little and train on, so many times")
-    epochs: int = Field(20, ge=0, description="at most, of the training after each step")
+    epochs: int = Field(40, ge=0, description="at most, of the training after each step")
     lr: float = Field(1e-3, gt=0, description="learning rate of that training at its start")
+    teacher_weight: float = Field(
+        0.9, ge=0, le=1, description="share of the whole model's answers in the loss of that training, as in distill; 0: none"
+    )
+
+    @model_validator(mode="after")
+    def _settings_have_a_meaning(self) -> "PruneConfig":
+        if self.method == "structured":
+            return self
+        allowed = ("l1", "l2") if self.method == "two_of_four" else ("l1", "l2", "random")  # of one weight l2 orders as l1 does
+        if self.importance not in allowed:
+            raise ValueError(
+                f"importance: {self.importance} is of channels, and method={self.method} zeros single weights; choose among "
+                f"{', '.join(allowed)}"
+            )
+        if self.method == "two_of_four" and (self.amount != 0.5 or self.steps != 1):
+            raise ValueError(
+                f"amount: {self.amount:g} in {self.steps} steps, but two_of_four zeros half of the weights at once; leave "
+                "prune.amount=0.5 and prune.steps=1"
+            )
+        return self
 
 
 class DistillConfig(Section):

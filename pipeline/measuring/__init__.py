@@ -6,4 +6,5 @@ process     the parent's end of it
 windows     turns, until windows agree
 rows        what was measured
 policy      which artifact is served, a function of the rows alone
+unmade      what quantize rejected, told in the decision
 """

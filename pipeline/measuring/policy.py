@@ -39,10 +39,11 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     winner: str | None
 
 
-def decide(rows: Sequence[Row], classes: Sequence[str], policy: SelectConfig) -> Decision:
+def decide(rows: Sequence[Row], classes: Sequence[str], policy: SelectConfig, *, gone: Sequence[Verdict] = ()) -> Decision:
     """Judge each row, and rank those within every budget.
 
-    classes: of the schema, empty for values; each must be judged. Candidates within `policy.tie` of the best objective share
+    classes: of the schema, empty for values; each must be judged. gone: verdicts on what was rejected before it could be
+    measured, which stand after those of the rows. Candidates within `policy.tie` of the best objective share
     the first place, and of them the one with the best metric wins, then the one with the best objective.
     """
     reasons = {row.file: list(rejections(row, classes, policy)) for row in rows}
@@ -62,7 +63,8 @@ def decide(rows: Sequence[Row], classes: Sequence[str], policy: SelectConfig) ->
                 reasons=reasons[row.file],
             )
             for row in rows
-        ],
+        ]
+        + list(gone),
         ranking=files,
         winner=files[0] if files else None,
     )
@@ -71,8 +73,8 @@ def decide(rows: Sequence[Row], classes: Sequence[str], policy: SelectConfig) ->
 def _cost(row: Row, policy: SelectConfig) -> float:
     """Return the objective such that less is better; only of accepted rows.
 
-    A median latency counts as a share of the baseline's in the same rounds: artifacts are done after different ones, and a
-    machine that slows down meanwhile must not choose.
+    A median latency counts as a share of the baseline's in the same rounds, and so do rows in a second (`Throughput.paired`):
+    artifacts are done after different rounds, and a machine that slows down meanwhile must not choose.
     """
     value, _ = objective_of(row, policy)
     assert value is not None
@@ -111,5 +113,13 @@ def _why_second(row: Row, winner: Row, policy: SelectConfig) -> Reason:
         return Reason(code="tied_with_worse_metric", text=text, value=row.metric, limit=winner.metric)
     word = "larger" if policy.objective in {"bytes", "memory"} else "slower"
     unit = _UNITS[policy.objective]
-    text = f"{policy.objective} is {mine:,.4g} {unit}; that of {winner.file} is {best:,.4g} {unit}"
+    text = f"{policy.objective} is {mine:,.4g} {unit}{_beside(row, policy)}; that of {winner.file} is {best:,.4g} {unit}"
+    text += _beside(winner, policy)
     return Reason(code=f"{word}_than_best", text=text, value=float(mine), limit=float(best))
+
+
+def _beside(row: Row, policy: SelectConfig) -> str:
+    """Return the ratio that a median latency is ranked by, which tells of a machine that slowed down."""
+    if policy.objective != "latency_p50":
+        return ""
+    return f", {row.latency.times_faster:.3g} times faster than eager"

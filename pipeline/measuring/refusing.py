@@ -7,6 +7,7 @@ import numpy as np
 
 from pipeline.config.choice_sections import SelectConfig
 from pipeline.measuring.policy import Decision, Verdict
+from pipeline.measuring.rejections import UNMADE
 from pipeline.measuring.rows import Row
 from pipeline.metrics.paired import paired_proportions
 
@@ -15,7 +16,8 @@ _MOST_LINES = 12
 
 def refusal_lines(decision: Decision, rows: Sequence[Row], policy: SelectConfig) -> list[str]:
     """Return the lines of a refusal, at most 12; only of a decision without a winner. rows: that it was made from."""
-    nearest = min(decision.candidates, key=missed_by, default=None)
+    measured = [one for one in decision.candidates if all(reason.code != UNMADE for reason in one.reasons)]
+    nearest = min(measured or decision.candidates, key=missed_by, default=None)
     if nearest is None:
         return ["select: there is no artifact to choose from; add to export.formats or to benchmark.precisions"]
     count = len(decision.candidates)

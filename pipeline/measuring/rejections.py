@@ -16,6 +16,7 @@ from pipeline.metrics.tasks import lower_is_better
 
 FEWEST_OF_A_CLASS = 10  # rows: the recall of fewer jumps by more than any budget
 NOT_DEPLOYABLE = frozenset({"torch_export"})  # loaded by unpickling, and no runtime of the service takes it
+UNMADE = "rejected_by_quantize"  # of a file that was never measured
 _ROUNDING = 1e-9  # 0.9 - 0.8 is a little more than 0.1
 
 
@@ -44,7 +45,7 @@ def objective_of(row: Row, policy: SelectConfig) -> tuple[float | None, bool]:
             return row.latency.p95_ms, not row.latency.unstable
         case "throughput":
             best = row.best_throughput
-            return (best.rows_per_s, not best.unstable) if best else (None, False)
+            return (best.paired, not best.unstable) if best else (None, False)
         case "bytes":
             return row.bytes, True
         case "memory":

@@ -30,13 +30,25 @@ class Latency(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Throughput(msgspec.Struct, frozen=True, kw_only=True):
-    """Rows in a second at one batch size, of the median call of the last three windows."""
+    """Rows in a second at one batch size, of the median call of the last three windows.
+
+    times_faster: than the baseline, in the same rounds. baseline_rows_per_s: what the baseline did at this batch size, one
+    number for all artifacts.
+    """
 
     batch_size: int
     rows_per_s: float | None = None
     times_faster: float | None = None
+    baseline_rows_per_s: float | None = None
     windows_ms: list[float] = []
     unstable: bool = True
+
+    @property
+    def paired(self) -> float | None:
+        """Rows in a second as they would be had all artifacts been measured in the same moments."""
+        if self.times_faster is None or self.baseline_rows_per_s is None:
+            return None
+        return self.times_faster * self.baseline_rows_per_s
 
 
 class Start(msgspec.Struct, frozen=True, kw_only=True):
@@ -100,9 +112,9 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def best_throughput(self) -> Throughput | None:
-        """The batch size with the most rows in a second; None where nothing was measured."""
+        """The batch size with the most rows in a second, `paired` with the baseline; None where nothing was measured."""
         measured = [one for one in self.throughput if one.rows_per_s is not None]
-        return max(measured, key=lambda one: one.rows_per_s or 0.0) if measured else None
+        return max(measured, key=lambda one: one.paired or 0.0) if measured else None
 
 
 class Benchmark(msgspec.Struct, frozen=True, kw_only=True):

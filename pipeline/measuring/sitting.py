@@ -149,13 +149,19 @@ def _turns(
 
 
 def _rate(course: Course, courses: dict[str, Course], size: int) -> Throughput:
+    baseline = courses.get(BASELINE)
     return Throughput(
         batch_size=size,
-        rows_per_s=size / (course.quantile_ms(0.5) / 1e3),
-        times_faster=course.times_faster(courses[BASELINE]) if BASELINE in courses else None,
+        rows_per_s=_rows_per_s(course, size),
+        times_faster=course.times_faster(baseline) if baseline else None,
+        baseline_rows_per_s=_rows_per_s(baseline, size) if baseline else None,
         windows_ms=_shown(course),
         unstable=course.unstable,
     )
+
+
+def _rows_per_s(course: Course, size: int) -> float:
+    return size / (course.quantile_ms(0.5) / 1e3)
 
 
 def _shown(course: Course) -> list[float]:

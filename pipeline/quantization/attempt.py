@@ -14,10 +14,10 @@ from pipeline.exporting.formats import SUFFIX, export
 from pipeline.models.deployable import Deployable
 from pipeline.quantization.arithmetic import Arithmetic
 from pipeline.quantization.bounded import Found, Subject, Unquantizable, bounded, told
+from pipeline.quantization.foreseen import Method, applies
 from pipeline.quantization.judge import Judge, Verdict
 from serving.schema import Array
 
-Method = Literal["static", "dynamic"]
 Weights = Literal["trained", "qat"]
 
 
@@ -142,11 +142,6 @@ def attempt(
     return Attempt(
         file_name(source.variant, form, method), source, form, method, found, payload if reason is None else None, reason
     )
-
-
-def applies(form: Format, method: Method) -> bool:
-    """Return whether a format can be quantized this way: torch's dynamic layers scale a whole batch by its largest value."""
-    return method == "static" or form == "onnx"
 
 
 def _neighbors(verdict: Verdict) -> str | None:

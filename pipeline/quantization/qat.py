@@ -48,9 +48,7 @@ def train_quantized(
     section = config.quantize
     # Compiled, ranges that move would be constants. An average of weights was never rounded as a whole.
     plain = {"compile": False, "precision": "fp32", "ema_decay": None}
-    train = retimed(
-        config.train.model_copy(update=plain), "quantize", epochs=section.qat_epochs, lr=section.qat_lr, prefix="qat_"
-    )
+    train = retimed(config.train.model_copy(update=plain), epochs=section.qat_epochs, lr=section.qat_lr)
     changed = varied(config, train=train)
     parts = assemble(changed, prepared, source=source, given=(architecture_of(payload), net))
     stopping = early_stopping_of(train.early_stopping)

@@ -6,24 +6,23 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import msgspec
-import torch
 from torch import nn
 
 from pipeline.artifacts import Model, Prepared
-from pipeline.compression.distillation import Lesson, taught, teacher_loss
-from pipeline.compression.students import student_of
-from pipeline.compression.teachers import network_of, teacher_of
+from pipeline.compression.distillation import Lesson, placed, taught, teacher_loss
+from pipeline.compression.foreseen import check_features
+from pipeline.compression.students import source_of, student_of
+from pipeline.compression.teachers import teacher_of
 from pipeline.config import Config
-from pipeline.config.model_sections import CustomConfig, ModelConfig
-from pipeline.errors import GateRefused, UserError
+from pipeline.errors import GateRefused
 from pipeline.stages import Outcome
 from pipeline.tracking import Tracker
 from pipeline.training.assembly import Assembly, assemble
 from pipeline.training.interrupt import Interrupt
 from pipeline.training.loop import measure, outputs_of
-from pipeline.training.retraining import Retrained, retrain, shortened, told_as, varied
-from pipeline.training.setup import early_stopping_of, wants_channels_last
-from pipeline.training.weights import dump
+from pipeline.training.retraining import Retrained, retimed, retrain, told_as, varied
+from pipeline.training.setup import early_stopping_of
+from pipeline.training.weights import dump, load
 from serving.files import write_atomic
 
 REPORT = "distill.json"
@@ -70,14 +69,19 @@ class _Learned:
 def run(config: Config, prepared: Prepared, model: Model, *, out: Path, tracker: Tracker) -> Outcome:
     """Train the student on what the teacher answers; refuse a student that is no smaller than its teacher."""
     section = config.distill
+    check_features(config)
     teacher = teacher_of(section.teacher, prepared, model)
-    train = shortened(config.train, epochs=section.epochs, lr=section.lr)
+    train = retimed(config.train, epochs=section.epochs, lr=section.lr)
+    if section.feature_weight and train.compile == "auto":
+        train = train.model_copy(update={"compile": False})  # what is compiled cannot be looked into
     student = student_of(config.model, section.student)
     own = varied(config, model=student, train=train)
-    source = _source_of(student, out)
+    source = source_of(student)
+    if source is not None:
+        write_atomic(out / Model.SOURCE, source)  # so that the artifact is whole without the file
 
     with Interrupt() as interrupt:
-        work = _Work(own, prepared, source, network_of(teacher), tracker, interrupt)
+        work = _Work(own, prepared, source, _network_of(teacher), tracker, interrupt)
         learned = _learn(work, teacher, Lesson(section.temperature, section.weight, section.feature_weight), out)
         alone = _learn_alone(work, learned.choices, out) if section.baseline else None
 
@@ -127,11 +131,8 @@ def _learn_alone(work: _Work, choices: dict[str, Any], out: Path) -> dict[str, A
 
 
 def _placed(work: _Work, parts: Assembly) -> nn.Module:
-    """Return the teacher where the student is, in the memory order that suits it."""
-    net = work.teacher.to(parts.device)
-    if wants_channels_last(work.config.train.channels_last, net):
-        net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack it
-    return net
+    """Return the teacher where the student is."""
+    return placed(work.teacher, parts.device, channels_last=work.config.train.channels_last)
 
 
 def _entry(found: Retrained, parts: Assembly, teacher: nn.Module, folder: Path) -> dict[str, Any]:
@@ -181,16 +182,7 @@ def _parameters(net: nn.Module) -> int:
     return sum(parameter.numel() for parameter in net.parameters())
 
 
-def _source_of(student: ModelConfig, out: Path) -> bytes | None:
-    """Copy a custom student's file into the artifact, so that it is whole without it; return the text."""
-    if not isinstance(student, CustomConfig):
-        return None
-    try:
-        source = Path(student.file).read_bytes()
-    except OSError as error:
-        raise UserError(
-            f"distill.student.file: {student.file!r} cannot be read ({error.strerror}); paths are relative to the folder of "
-            "the command"
-        ) from error
-    write_atomic(out / Model.SOURCE, source)
-    return source
+def _network_of(model: Model) -> nn.Module:
+    """Return the network of a model's best epoch, in eval mode, on the CPU; its bytes are verified."""
+    source = model.read(Model.SOURCE) if Model.SOURCE in model.manifest.makes else None
+    return load(model.read(Model.BEST), source=source)

@@ -6,6 +6,7 @@ from pathlib import Path
 import msgspec
 
 from pipeline.artifacts import Model, Prepared
+from pipeline.compression.foreseen import check_prune
 from pipeline.compression.pruning import Reduced, Size, cut_channels, size_of, zero_weights
 from pipeline.compression.pruning_training import Training
 from pipeline.compression.sparsity import sparsity_of
@@ -27,6 +28,7 @@ _FAR = 0.1  # between the share of channels that was asked for and the one that 
 def run(config: Config, prepared: Prepared, model: Model, *, out: Path, tracker: Tracker) -> Outcome:
     """Cut the model or fill it with zeros, train it on, and prove that it became smaller where that was promised."""
     section = config.prune
+    check_prune(config)
     source = model.read(Model.SOURCE) if Model.SOURCE in model.manifest.makes else None
     if source is not None:
         write_atomic(out / Model.SOURCE, source)

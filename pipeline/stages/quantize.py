@@ -16,7 +16,8 @@ from pipeline.exporting.bundling import tolerance_for
 from pipeline.exporting.formats import RUNTIME, with_metadata
 from pipeline.exporting.metadata import metadata_of
 from pipeline.quantization.arithmetic import Arithmetic, of_this_machine
-from pipeline.quantization.attempt import Attempt, Method, Source, applies, attempt
+from pipeline.quantization.attempt import Attempt, Source, attempt
+from pipeline.quantization.foreseen import Method, applies, check_quantize
 from pipeline.quantization.judge import Judge
 from pipeline.quantization.qat import train_quantized
 from pipeline.stages import Outcome
@@ -41,6 +42,7 @@ def run(
     tracker: Tracker,
 ) -> Outcome:
     """Write each exported float model with integers of 8 bits, in each format and way, as long as the metric holds."""
+    check_quantize(config)
     arithmetic = of_this_machine()
     tracker.event("arithmetic", **msgspec.to_builtins(arithmetic))
     rows = calibration_rows(prepared, config.quantize.calibration_rows, seed=config.seed)
@@ -166,9 +168,7 @@ class _Work:
 def _outcome(listed: Sequence[Listed], story: Sequence[dict[str, Any]], section: QuantizeConfig) -> Outcome:
     rejected = _rejections(story, {kept.file for kept in listed})
     if not listed:
-        formats = ", ".join(dict.fromkeys(form for form in section.formats for way in section.methods if applies(form, way)))
-        why = rejected or f"export wrote none of quantize.formats=[{formats}]; set export.formats"
-        return Outcome(f"no int8 artifact: {why}", metrics={"quantize/artifacts": 0.0})
+        return Outcome(f"no int8 artifact: {rejected}", metrics={"quantize/artifacts": 0.0})
     worst = max(one.how["drop"] for one in listed)
     floats = sorted({name for one in listed for name in one.how["float_nodes"]})
     kept = f"; in float: {', '.join(floats)}" if floats else ""

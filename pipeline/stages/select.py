@@ -16,6 +16,7 @@ from pipeline.exporting.formats import RUNTIME
 from pipeline.measuring.policy import Decision, decide
 from pipeline.measuring.refusing import refusal_lines
 from pipeline.measuring.rows import Benchmark, Row
+from pipeline.measuring.unmade import unmade
 from pipeline.metrics.intervals import Interval, as_json
 from pipeline.metrics.score import score
 from pipeline.reporting.test_reads import record_read
@@ -43,12 +44,13 @@ def run(
 
     Raises GateRefused where none fits, with a line for each candidate; `decision.json` stays below `select.partial`.
     """
-    section, schema = config.select, prepared.schema
+    section = config.select
     benchmark = msgspec.json.decode(benchmarked.read(Benchmarked.BENCHMARK), type=Benchmark)
     made = [one for one in (exported, quantized) if one is not None]
     listings = {listed.file: (files, listed) for files in made for listed in files.listed}
     rows = [row_of(benchmark, listed, files) for files, listed in listings.values() if _wanted(benchmark, listed)]
-    decision = decide(rows, schema.classes, section)
+    gone = unmade(quantized.read(Quantized.QUANTIZATION), [one.file for one in quantized.listed]) if quantized else []
+    decision = decide(rows, prepared.schema.classes, section, gone=gone)
     record = {"policy": config.section("select"), **msgspec.to_builtins(decision)}
     if decision.winner is None:
         _write(out, record)
@@ -58,19 +60,11 @@ def run(
     files, listed = listings[decision.winner]
     payload = files.read(listed.file)
     row = next(row for row in rows if row.file == decision.winner)
-    predictor = Predictor(payload, schema=schema, runtime=RUNTIME[listed.format], threads=row.threads)
+    predictor = Predictor(payload, schema=prepared.schema, runtime=RUNTIME[listed.format], threads=row.threads)
     answer = partial(_answers, predictor, size=_batch_size(benchmark))
     metrics = {"validation": _validated(config, prepared, row, answer)}
     if section.evaluate_test:
-        reads = record_read(prepared, model, artifact=row.sha256)
-        tracker.event("test_split_read", count=reads)
-        metrics["test"] = _scored(config, prepared, "test", answer) | {
-            "test_reads": {
-                "count": reads,
-                "allowed": config.evaluate.test_reads,
-                "exceeded": reads > config.evaluate.test_reads,
-            }
-        }
+        metrics["test"] = _tested(config, prepared, model, row, answer, tracker)
     bundle_artifact(
         config, prepared, listed, payload, folder=out / "bundle", run=model.folder.parent.name, answer=answer, metrics=metrics
     )
@@ -131,6 +125,16 @@ def _validated(config: Config, prepared: Prepared, row: Row, answer: partial[Arr
             "it computes something else on this machine: run benchmark again"
         )
     return scored | {"drop": msgspec.to_builtins(row.drop)}
+
+
+def _tested(
+    config: Config, prepared: Prepared, model: Model, row: Row, answer: partial[Array], tracker: Tracker
+) -> dict[str, Any]:
+    """Score the winner on the test split; the read is written down before a row is answered."""
+    reads, allowed = record_read(prepared, model, artifact=row.sha256), config.evaluate.test_reads
+    tracker.event("test_split_read", count=reads)
+    scored = _scored(config, prepared, "test", answer)
+    return scored | {"test_reads": {"count": reads, "allowed": allowed, "exceeded": reads > allowed}}
 
 
 def _scored(config: Config, prepared: Prepared, split: Split, answer: partial[Array]) -> dict[str, Any]:

@@ -1,6 +1,6 @@
-"""Trainings beside the one of the `train` stage: of folds, of pruned networks, of students.
+"""Trainings beside the one of the `train` stage: of folds, of pruned networks, of students, with rounded weights.
 
-varied_config = varied(config, train=shortened(config.train, epochs=5, lr=1e-4))
+varied_config = varied(config, train=retimed(config.train, epochs=5, lr=1e-4))
 parts = assemble(varied_config, prepared, source=source, given=(architecture, net))
 found = retrain(varied_config, parts, out=folder, source=source, tracker=tracker, interrupt=interrupt)
 """
@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from pydantic import ValidationError
 from torch import nn
 
 from pipeline.artifacts import Model
@@ -101,27 +100,11 @@ def read_back(
     return net, validation
 
 
-def retimed(
-    train: TrainConfig, stage: str, *, epochs: int | None = None, lr: float | None = None, prefix: str = ""
-) -> TrainConfig:
-    """Return `train` with the epochs and the learning rate that a stage has of its own; None: as they are.
+def retimed(train: TrainConfig, *, epochs: int | None, lr: float | None) -> TrainConfig:
+    """Return the settings for a training of so many epochs at this rate: dates of the schedule keep their share of the whole.
 
-    prefix: what the stage's two keys begin with, as in quantize.qat_epochs. Raises UserError where the rest of `train` does not
-    fit them, as a warm-up that takes longer than the training.
-    """
-    own = {name: value for name, value in (("epochs", epochs), ("lr", lr)) if value is not None}
-    try:
-        return TrainConfig.model_validate(train.model_dump() | own)
-    except ValidationError as error:
-        reasons = "; ".join(f"train.{detail['ctx']['error']}" for detail in error.errors())
-        keys = " and ".join(f"{stage}.{prefix}{name}={value:g}" for name, value in own.items())
-        raise UserError(f"{keys}: {reasons}; train has keys that do not fit, so change them, or leave {stage}'s own") from error
-
-
-def shortened(train: TrainConfig, *, epochs: int | None, lr: float | None) -> TrainConfig:
-    """Return the settings for a training of so many epochs: dates of the schedule keep their share of the whole.
-
-    None: as many epochs, or the learning rate, of `train`.
+    None: as many epochs, or the learning rate, of `train`. What belongs to the `train` stage alone is off: folds, sanity checks
+    and the weights of further epochs.
     """
     epochs, lr = epochs or train.epochs, lr or train.lr
     share, schedule = epochs / train.epochs, train.schedule
@@ -131,8 +114,8 @@ def shortened(train: TrainConfig, *, epochs: int | None, lr: float | None) -> Tr
         "milestones": tuple(max(1, round(date * share)) for date in schedule.milestones),
         "min_lr": min(schedule.min_lr, lr),
     }
-    changed = {"epochs": epochs, "lr": lr, "schedule": schedule.model_copy(update=dates), "folds": None, "sanity": False}
-    return train.model_copy(update=changed | {"keep_top": 1})
+    own = {"epochs": epochs, "lr": lr, "schedule": schedule.model_copy(update=dates)}
+    return train.model_copy(update=own | {"folds": None, "sanity": False, "keep_top": 1})
 
 
 @contextmanager

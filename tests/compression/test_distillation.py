@@ -239,7 +239,7 @@ def test_a_network_without_a_fully_connected_layer_is_refused_where_features_cou
         forward(torch.randn(4, width))
 
 
-def test_a_compiled_student_is_called_as_compiled_and_refused_where_features_are_to_be_read(prepared: Prepared) -> None:
+def test_a_compiled_student_is_called_as_compiled(prepared: Prepared) -> None:
     parts = assemble(config(), prepared)
     calls: list[int] = []
 
@@ -254,8 +254,6 @@ def test_a_compiled_student_is_called_as_compiled_and_refused_where_features_are
     assert forward is not None
     assert forward(torch.randn(4, *parts.architecture.input_shape)).shape == (4, 2 * parts.schema.outputs)
     assert calls == [4]
-    with pytest.raises(UserError, match=r"train.compile: true, and distill.feature_weight 1 looks into the network"):
-        taught(parts, teacher, Lesson(1.0, 0.5, 1.0))
 
 
 def test_a_teacher_that_writes_into_its_rows_does_not_change_the_students(prepared: Prepared) -> None:

@@ -50,7 +50,9 @@ def row(
         threads=1,
         memory=Memory(peak_bytes=memory),
         latency=Latency(p50_ms=p50, p95_ms=p95, p99_ms=2 * p95, times_faster=5.0 / p50, calls=300, unstable=False),
-        throughput=[Throughput(batch_size=32, rows_per_s=rate, unstable=False)],
+        throughput=[
+            Throughput(batch_size=32, rows_per_s=rate, times_faster=rate / 200, baseline_rows_per_s=200.0, unstable=False)
+        ],
         nonfinite_rows=0,
         metric=metric,
         drop=drop_of(bound, value=metric),
@@ -80,7 +82,13 @@ def rows(draw: st.DrawFn, file: str = "a.onnx") -> Row:
             p50_ms=draw(_numbers), p95_ms=draw(_numbers), times_faster=draw(_numbers), unstable=draw(st.booleans())
         ),
         throughput=[
-            Throughput(batch_size=size, rows_per_s=draw(_numbers), unstable=draw(st.booleans()))
+            Throughput(
+                batch_size=size,
+                rows_per_s=draw(_numbers),
+                times_faster=draw(_numbers),
+                baseline_rows_per_s=draw(_numbers),
+                unstable=draw(st.booleans()),
+            )
             for size in draw(st.sampled_from([(), (1,), (1, 8)]))
         ],
         nonfinite_rows=draw(st.sampled_from([0, 0, 0, None, 3])),

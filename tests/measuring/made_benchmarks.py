@@ -1,6 +1,6 @@
 """Stages of a finished run that tests make by hand: int8 files, a benchmark; and `benchmark` and `select` run on them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,8 +44,10 @@ def complete(folder: Path, stage: str) -> Path:
     return folder
 
 
-def quantized_of(finished: Finished, folder: Path, payloads: Mapping[str, bytes]) -> Quantized:
-    """Write files that count as int8: name -> bytes."""
+def quantized_of(
+    finished: Finished, folder: Path, payloads: Mapping[str, bytes], story: Sequence[Mapping[str, Any]] = ()
+) -> Quantized:
+    """Write files that count as int8: name -> bytes; story: what quantization.json tells of all tries."""
     folder.mkdir(parents=True)
     listed = []
     for name, payload in payloads.items():
@@ -53,6 +55,7 @@ def quantized_of(finished: Finished, folder: Path, payloads: Mapping[str, bytes]
         like = finished.exported.listed[0]
         listed.append(msgspec.structs.replace(like, file=name, format="onnx", precision="int8", how={"method": "static"}))
     write_atomic(folder / Quantized.LISTING, msgspec.json.encode(listed))
+    write_atomic(folder / Quantized.QUANTIZATION, msgspec.json.encode({"artifacts": list(story)}))
     return Quantized.open(complete(folder, "quantize"))
 
 

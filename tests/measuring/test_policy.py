@@ -12,6 +12,7 @@ from pipeline.config.choice_sections import SelectConfig
 from pipeline.measuring.policy import Verdict, decide
 from pipeline.measuring.refusing import refusal_lines
 from pipeline.measuring.rows import ClassRecall, Latency, Row, Throughput
+from pipeline.measuring.unmade import unmade
 from tests.measuring.drawn_rows import CLASSES, policies, row, rows, tables
 
 POLICY = SelectConfig()
@@ -73,7 +74,82 @@ def test_a_machine_that_slows_down_does_not_choose() -> None:
         msgspec.structs.replace(one, latency=msgspec.structs.replace(one.latency, times_faster=ratio))
         for one, ratio in ((before, 4.0), (after, 5.0))
     ]
-    assert decide(rows, CLASSES, POLICY).winner == "after.onnx"
+    decision = decide(rows, CLASSES, POLICY)
+    assert decision.winner == "after.onnx"
+    (why,) = decision.candidates[0].reasons
+    assert why.text == (
+        "latency_p50 is 1 ms, 4 times faster than eager; that of after.onnx is 1.6 ms, 5 times faster than eager"
+    )
+
+
+def rates(*found: tuple[int, float, float, float]) -> list[Throughput]:
+    """Return throughput of (batch size, rows/s, times the baseline, the baseline's rows/s)."""
+    return [
+        Throughput(batch_size=size, rows_per_s=rate, times_faster=ratio, baseline_rows_per_s=baseline, unstable=False)
+        for size, rate, ratio, baseline in found
+    ]
+
+
+def test_rows_in_a_second_are_ranked_beside_the_baseline_of_the_same_rounds() -> None:
+    early = replaced(file="early.onnx", throughput=rates((32, 9000.0, 4.0, 2000.0)))  # done before all took longer
+    late = replaced(file="late.onnx", throughput=rates((32, 7000.0, 5.0, 2000.0)))
+    decision = decide([early, late], CLASSES, SelectConfig(objective="throughput"))
+    assert decision.winner == "late.onnx"
+    (why,) = decision.candidates[0].reasons
+    assert (why.code, why.value, why.limit) == ("slower_than_best", 8000.0, 10000.0)
+
+
+def test_a_ratio_at_a_small_batch_is_not_taken_for_rows_in_a_second() -> None:
+    small = replaced(file="small.onnx", throughput=rates((1, 1000.0, 10.0, 100.0)))
+    large = replaced(file="large.onnx", throughput=rates((1, 900.0, 9.0, 100.0), (128, 4000.0, 2.0, 2000.0)))
+    assert decide([small, large], CLASSES, SelectConfig(objective="throughput", tie=0.0)).winner == "large.onnx"
+
+
+def test_a_rate_without_its_ratio_wins_nothing() -> None:
+    alone = replaced(throughput=[Throughput(batch_size=32, rows_per_s=9e9, unstable=False)])
+    assert codes(alone, objective="throughput") == ["missing_throughput"]
+
+
+STORY = """{"arithmetic": {}, "artifacts": [
+    {"file": "kept-int8.onnx", "weights": "trained", "accepted": true, "reason": null, "max_drop": 0.01, "search": null},
+    {"file": "a-int8.onnx", "weights": "trained", "accepted": false, "reason": "too much", "max_drop": 0.01,
+     "search": {"reason": "too much", "steps": [{"verdict": {"metric": 0.9, "drop": 0.08}}]}},
+    {"file": "a-int8.onnx", "weights": "qat", "accepted": false, "reason": "still too much", "max_drop": 0.01,
+     "search": {"reason": "still too much", "steps": [
+        {"verdict": {"metric": 0.9, "drop": 0.08}}, {"verdict": {"metric": 0.95, "drop": 0.03}}]}},
+    {"file": "b-int8.onnx", "weights": "trained", "accepted": false, "reason": "rows beside it", "max_drop": 0.01,
+     "search": {"reason": null, "steps": [{"verdict": {"metric": 0.98, "drop": null}}]}},
+    {"file": "c-int8.onnx", "weights": "trained", "accepted": false, "reason": "no layer", "max_drop": 0.01, "search": null}
+]}"""
+
+
+def test_what_quantize_rejected_stands_in_the_decision_with_its_last_reason() -> None:
+    gone = unmade(STORY.encode(), ["kept-int8.onnx"])
+    decision = decide([row()], CLASSES, POLICY, gone=gone)
+    assert decision.winner == "a.onnx"
+    assert [one.file for one in decision.candidates] == ["a.onnx", "a-int8.onnx", "b-int8.onnx", "c-int8.onnx"]
+    first, *rest = decision.candidates[1:]
+    (reason,) = first.reasons
+    assert (first.accepted, first.metric, reason.code, reason.value, reason.limit) == (
+        False,
+        0.95,
+        "rejected_by_quantize",
+        0.03,
+        0.01,
+    )
+    assert reason.text == "quantize made it of qat weights and rejected it: still too much"
+    assert [(one.reasons[0].value, one.reasons[0].text.rpartition(": ")[2]) for one in rest] == [
+        (None, "rows beside it"),
+        (None, "no layer"),
+    ]
+
+
+def test_a_refusal_has_a_line_for_what_quantize_rejected() -> None:
+    table = [row(p95=4.0)]
+    policy = SelectConfig(max_p95_ms=1.0)
+    lines = refusal_lines(decide(table, CLASSES, policy, gone=unmade(STORY.encode(), ["kept-int8.onnx"])), table, policy)
+    assert lines[0].startswith("select: none of 4 artifacts fits the budgets; nearest is a.onnx: p95 at batch 1 is 4 ms")
+    assert lines[-1] == "c-int8.onnx: quantize made it of trained weights and rejected it: no layer"
 
 
 def lost_class() -> Row:
@@ -132,7 +208,9 @@ def test_instability_rejects_only_where_the_number_is_needed() -> None:
     shaky = replaced(latency=msgspec.structs.replace(row().latency, unstable=True))
     assert codes(shaky, objective="bytes") == []
     assert codes(shaky, objective="bytes", max_p95_ms=5.0) == ["unstable"]
-    assert codes(replaced(throughput=[Throughput(batch_size=8, rows_per_s=9.0)]), objective="throughput") == ["unstable"]
+    shaky = replaced(throughput=[msgspec.structs.replace(row().throughput[0], unstable=True)])
+    assert codes(shaky, objective="throughput") == ["unstable"]
+    assert codes(shaky) == []
 
 
 def test_among_those_as_good_as_the_best_the_better_metric_wins_and_beyond_that_the_objective() -> None:

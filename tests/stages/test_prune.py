@@ -225,16 +225,69 @@ def test_zeros_survive_training_and_are_not_sold_as_speed(project: Project, word
         assert all((weight.movedim(1, -1).reshape(-1, 4) == 0).sum(1).min() >= 2 for weight in weights[1:])
 
 
-def test_settings_without_meaning_are_refused_in_one_line(project: Project) -> None:
+def test_settings_without_meaning_are_refused_before_anything_is_trained(project: Project) -> None:
     for words, message in (
-        (("prune.method=unstructured", "prune.importance=taylor"), "prune.importance: taylor is of channels"),
-        (("prune.method=two_of_four", "prune.amount=0.7"), "prune.amount: 0.7 in 1 steps, but two_of_four zeros half"),
+        (("prune.method=unstructured", "prune.importance=taylor"), "prune: importance: taylor is of channels, and method=unst"),
+        (("prune.method=two_of_four", "prune.amount=0.7"), "prune: amount: 0.7 in 1 steps, but two_of_four zeros half"),
+        (("prune.method=two_of_four", "prune.steps=2"), "prune: amount: 0.5 in 2 steps, but two_of_four zeros half"),
         (("prune.method=two_of_four", "prune.importance=random"), "choose among l1, l2"),
-        (("prune.importance=bn_scale",), "bn_scale needs channels with batch normalization"),
     ):
         code, _, err = project.run("prune", *digits(project, "mlp"), *words, config="digits.yaml")
         assert (code, len(err)) == (2, 1)
         assert message in err[0]
+        assert err[0].startswith("command line: ")
+    assert not (project.folder / "runs").exists()
+
+
+@pytest.mark.parametrize("model", ["mlp", "custom"])
+def test_a_scale_that_no_layer_has_is_refused_in_one_line(project: Project, model: str) -> None:
+    words = digits(project, model)
+    (project.folder / "net.py").write_text(BY_WIDTH_IN_TRAINING)
+    code, _, err = project.run("prune", *words, "prune.importance=bn_scale", config="digits.yaml")
+    assert (code, len(err)) == (2, 1)
+    assert err[0].startswith("prune.importance: bn_scale needs channels with batch normalization")
+    assert err[0].endswith("; set prune.importance=l2")
+
+
+def test_a_cut_network_has_the_statistics_of_what_reaches_it_before_it_is_trained_on(project: Project) -> None:
+    _, artifact, _ = pruned(project, "prune.epochs=0", model="cnn")
+    net = load(artifact.read("best.pt"))
+    inputs, _ = Prepared.open(project.latest / "prepare").split("train")
+    statistics = Prepared.open(project.latest / "prepare").statistics["inputs"]
+    images = torch.from_numpy((inputs - np.float32(statistics["shift"])) / np.float32(statistics["scale"]))
+    reaching: list[torch.Tensor] = []
+    convolution, norm = net.get_submodule("features.0.0"), net.get_submodule("features.0.1")
+    convolution.register_forward_hook(lambda _, __, output: reaching.append(output))
+    with torch.no_grad():
+        net(images)
+    assert isinstance(norm.running_mean, torch.Tensor)
+    torch.testing.assert_close(norm.running_mean, reaching[0].mean((0, 2, 3)), rtol=1e-4, atol=1e-5)
+
+
+def test_with_a_teacher_the_cut_network_comes_nearer_to_the_whole_one_s_answers(project: Project) -> None:
+    distances = []
+    for weight in ("0.0", "1.0"):
+        _, artifact, _ = pruned(project, f"prune.teacher_weight={weight}", "prune.epochs=10", "train.epochs=1")
+        prepared = Prepared.open(project.latest / "prepare")
+        inputs, _ = prepared.split("validation")
+        whole = joined(prepared, (project.latest / "train" / "best.pt").read_bytes(), source=None)
+        given, found = (
+            np.log(answers(net, inputs)) for net in (whole, joined(prepared, artifact.read("best.pt"), source=None))
+        )
+        distances.append(float((np.exp(given) * (given - found)).sum(1).mean()))
+    # After one epoch the whole model is in doubt about rows that the labels make the pruned one sure of.
+    assert distances[1] < 0.5 * distances[0]
+
+
+def test_what_a_killed_attempt_left_is_gone_at_the_next_start(project: Project) -> None:
+    words = digits(project, "mlp")
+    assert project.run("train", *words, config="digits.yaml")[0] == 0
+    left = project.latest / "prune.partial" / "step-killed"
+    left.mkdir(parents=True)
+    (left / "best.pt").write_bytes(b"half")
+    assert project.run("prune", *words, config="digits.yaml")[0] == 0
+    assert not left.parent.exists()
+    assert not any(name.startswith("step-") for name in Pruned.open(project.latest / "prune").manifest.makes)
 
 
 def test_a_signal_ends_the_stage_with_130_and_leaves_no_artifact(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -216,11 +216,6 @@ def test_what_is_named_twice_or_would_make_nothing_is_refused(words: dict[str, A
         QuantizeConfig(**words)
 
 
-def test_without_a_float_file_of_its_formats_the_summary_says_what_to_set() -> None:
-    summary = _outcome([], [], QuantizeConfig(formats=("torchscript",))).summary
-    assert summary == "no int8 artifact: export wrote none of quantize.formats=[torchscript]; set export.formats"
-
-
 def test_a_gain_is_no_drop_and_a_rejection_says_of_which_weights_it_speaks(finished: Finished, tmp_path: Path) -> None:
     _, made = quantized(finished, tmp_path, "quantize.formats=[onnx]", "quantize.methods=[static]", "quantize.max_drop=0.5")
     (one,) = made.listed

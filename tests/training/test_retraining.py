@@ -14,7 +14,7 @@ from pipeline.artifacts import Prepared
 from pipeline.config import Config, load
 from pipeline.config.model_sections import CnnConfig
 from pipeline.config.train_sections import ScheduleConfig, TrainConfig
-from pipeline.errors import GateRefused, Interrupted, UserError
+from pipeline.errors import GateRefused, Interrupted
 from pipeline.runner import Scoped
 from pipeline.stages import stage_named
 from pipeline.tracking import Tracker
@@ -23,7 +23,7 @@ from pipeline.training.assembly import assemble
 from pipeline.training.hooks import Hook
 from pipeline.training.interrupt import Interrupt
 from pipeline.training.loop import measure
-from pipeline.training.retraining import Retrained, retimed, retrain, shortened, varied
+from pipeline.training.retraining import Retrained, retimed, retrain, varied
 from pipeline.training.schedules import build_schedule
 from tests.made import prepared_of, table
 
@@ -108,7 +108,7 @@ def test_own_hooks_act_before_those_that_judge(prepared: Prepared, tmp_path: Pat
 
 def test_a_stage_sees_its_own_sections_with_some_replaced_and_no_others(prepared: Prepared) -> None:
     scoped: Any = Scoped(config(), stage_named("distill"))
-    changed = varied(scoped, model=CnnConfig(channels=(4,)), train=retimed(scoped.train, "distill", epochs=2, lr=0.5))
+    changed = varied(scoped, model=CnnConfig(channels=(4,)), train=retimed(scoped.train, epochs=2, lr=0.5))
     assert changed.section("model") == {"name": "cnn", "channels": [4], "hidden": 128, "dropout": 0.3}
     assert (changed.train.epochs, changed.train.lr, changed.section("train")["epochs"]) == (2, 0.5, 2)
     assert changed.seed == scoped.seed
@@ -117,23 +117,21 @@ def test_a_stage_sees_its_own_sections_with_some_replaced_and_no_others(prepared
         _ = changed.serve
 
 
-def test_epochs_and_learning_rate_of_a_stage_are_checked_against_the_rest_of_train() -> None:
-    train = TrainConfig.model_validate({"epochs": 30, "schedule": {"warmup_epochs": 5.0, "min_lr": 1e-4}})
-    assert retimed(train, "distill") == train
-    assert retimed(train, "distill", epochs=6).lr == train.lr
-    with pytest.raises(UserError, match=r"^distill.epochs=3: train.schedule.warmup_epochs 5 leaves none of the 3 epochs; "):
-        retimed(train, "distill", epochs=3)
-    with pytest.raises(UserError, match=r"^prune.lr=1e-05: train.schedule.min_lr 0.0001 is above lr 1e-05, so the learning"):
-        retimed(train, "prune", lr=1e-5)
-    with pytest.raises(UserError, match=r"^quantize.qat_epochs=3: "):
-        retimed(train, "quantize", epochs=3, prefix="qat_")
+def test_dates_keep_their_share_of_the_epochs_and_what_a_stage_has_not_is_as_in_train() -> None:
+    schedule = {"warmup_epochs": 5.0, "milestones": [15, 30], "step_epochs": 20, "min_lr": 1e-4}
+    train = TrainConfig.model_validate({"epochs": 30, "schedule": schedule, "keep_top": 3})
+    short = retimed(train, epochs=3, lr=1e-5)
+    dates = short.schedule
+    assert (dates.warmup_epochs, dates.milestones, dates.step_epochs, dates.min_lr) == (0.5, (2, 3), 2, 1e-5)
+    same = retimed(train, epochs=None, lr=None)
+    assert same == train.model_copy(update={"sanity": False, "keep_top": 1})
 
 
 @pytest.mark.parametrize("name", ["constant", "step", "multistep", "exponential", "cosine", "one_cycle", "plateau"])
 @pytest.mark.parametrize("epochs", [1, 3, 200])
 def test_every_schedule_fits_the_shorter_training(name: str, epochs: int) -> None:
     schedule = ScheduleConfig(name=name, warmup_epochs=30.0, min_lr=5e-4)  # type: ignore[arg-type]
-    short = shortened(TrainConfig(schedule=schedule, folds=3), epochs=epochs, lr=1e-4)
+    short = retimed(TrainConfig(schedule=schedule, folds=3), epochs=epochs, lr=1e-4)
     again = TrainConfig.model_validate(short.model_dump())
     assert (again.epochs, again.lr, again.folds, again.sanity) == (epochs, 1e-4, None, False)
     optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=again.lr)

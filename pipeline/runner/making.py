@@ -1,20 +1,18 @@
-"""Makes artifacts: runs stages that are missing or out of date, skips the others, and says so in one line each."""
+"""The runner, and what a stage sees of a config."""
 
 import math
 import time
 from contextlib import nullcontext
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from pipeline.artifacts import Artifact, Distilled, Model, Prepared
+from pipeline.artifacts import Artifact, Model, Prepared
 from pipeline.choose import Choice
-from pipeline.code import code_digest
 from pipeline.config import Config, MlflowSettings, flatten
 from pipeline.errors import Interrupted, SlipwayError, UserError
 from pipeline.manifest import MANIFEST, Manifest, git_state, now, read_manifest, records_of, versions, write_manifest
-from pipeline.outside import ABSENT, data_files, model_files, student_files
+from pipeline.runner.freshness import Wanted, wanted
 from pipeline.runs import Run, partial_folder, point_latest, wait_for
 from pipeline.stages import Outcome, Stage, has_use, stage_making
 from pipeline.tracking import Journal, Projection, Shared, Tracker, read_journal
@@ -41,25 +39,6 @@ class Scoped:
         return getattr(self._config, name)
 
 
-@dataclass(frozen=True)
-class _Wanted:
-    """What a manifest must say for its folder to be what would be made now."""
-
-    takes: dict[str, str]
-    config: dict[str, Any]
-    code: str
-
-    def differences(self, manifest: Manifest) -> list[str]:
-        """Return why a finished folder is out of date, most telling first; empty when it is not."""
-        before, now_ = flatten(manifest.config), flatten(self.config)
-        keys = [key for key in {**before, **now_} if before.get(key) != now_.get(key)]
-        reasons = [f"{key} was {before.get(key)}, is {now_.get(key)}" for key in keys]
-        reasons += [
-            f"{name} changed" for name in {**manifest.takes, **self.takes} if manifest.takes.get(name) != self.takes.get(name)
-        ]
-        return reasons + (["its code changed"] if manifest.code != self.code else [])
-
-
 class Runner:
     """Makes what a stage needs, within one run; `run` None is for `prepare`, which belongs to no run."""
 
@@ -79,11 +58,11 @@ class Runner:
             return self._made[kind.kind]
         stage = stage_making(kind)
         inputs = self.inputs(stage)
-        wanted = self._wanted(stage, inputs)
+        want = self._wanted(stage, inputs)
         folder = self._folder(stage)
         with wait_for(folder.parent / ".making") if kind is Prepared else nullcontext():
-            found = self._find(stage, kind, folder, wanted)
-            artifact = found or self._make(stage, kind, folder, inputs, wanted)
+            found = self._find(stage, kind, folder, want)
+            artifact = found or self._make(stage, kind, folder, inputs, want)
         if kind is Model:
             self._check_pair(stage, artifact, self._made[Prepared.kind])
         if self._run is not None and kind is Model:
@@ -105,16 +84,14 @@ class Runner:
             except RuntimeError as error:
                 self._warn(f"{follower.name} lacks part of this run: {error}")
 
-    def _find(self, stage: Stage, kind: type[Artifact], folder: Path, wanted: _Wanted) -> Artifact | None:
+    def _find(self, stage: Stage, kind: type[Artifact], folder: Path, want: Wanted) -> Artifact | None:
         if not (folder / MANIFEST).is_file():
             return None
         artifact = kind.open(folder)
-        reasons = wanted.differences(artifact.manifest)
+        reasons = want.differences(artifact.manifest)
         if artifact.manifest.notes.get("again") and self._asked == stage.name:
             reasons = [*reasons, "numbers of the last time failed or never settled"]
-        # What was copied, or learned, is whole without the files that it came from.
-        gone = kind is Distilled and all(reason in _gone(wanted) for reason in reasons)
-        keep = (self._pinned and kind in (Prepared, Model)) or gone
+        keep = (self._pinned and kind in (Prepared, Model)) or want.bears(kind, reasons)
         if reasons and not keep:
             self._say(stage, f"runs again: {'; '.join(reasons[:3])}")
             return None
@@ -145,16 +122,16 @@ class Runner:
                 return manifest.parent
         return None
 
-    def _make(self, stage: Stage, kind: type[Artifact], folder: Path, inputs: _Inputs, wanted: _Wanted) -> Artifact:
+    def _make(self, stage: Stage, kind: type[Artifact], folder: Path, inputs: _Inputs, want: Wanted) -> Artifact:
         started = time.perf_counter()
         with partial_folder(folder, keep=kind is Model and self._resume is not None) as out:
             outcome = self._run_stage(stage, inputs, out)
             manifest = Manifest(
                 stage=stage.name,
-                takes=wanted.takes,
+                takes=want.takes,
                 makes=records_of(out),
-                config=wanted.config,
-                code=wanted.code,
+                config=want.config,
+                code=want.code,
                 seed=self._config.seed,
                 device=outcome.device,
                 versions=versions(),
@@ -202,15 +179,9 @@ class Runner:
         projections += [Shared(projection) for projection in outliving]
         return Tracker(stage.name, projections, warn=self._warn, before=before)
 
-    def _wanted(self, stage: Stage, inputs: _Inputs) -> _Wanted:
+    def _wanted(self, stage: Stage, inputs: _Inputs) -> Wanted:
         takes = {artifact.kind: artifact.digest for artifact in inputs if artifact is not None}
-        if stage.makes is Model:
-            takes |= model_files(self._config)
-        if stage.makes is Distilled and self._run is not None:
-            takes |= student_files(self._config, self._run.folder.parent)
-        if stage.makes is Prepared:
-            takes |= data_files(self._config)
-        return _Wanted(takes, {name: self._config.section(name) for name in stage.sections}, code_digest(stage.code))
+        return wanted(stage, takes, self._config, self._run)
 
     def _check_pair(self, stage: Stage, model: Artifact, prepared: Artifact) -> None:
         """Raise UserError when a kept model was trained on other rows, or with other statistics, than those at hand."""
@@ -226,8 +197,8 @@ class Runner:
         if stage.makes is not Prepared:
             assert self._run is not None
             return self._run.folder / stage.name
-        wanted = self._wanted(stage, [])
-        return PREPARED_ROOT / f"{self._config.name}-{sha256_of(repr((wanted.takes, wanted.config, wanted.code)).encode())[:8]}"
+        want = self._wanted(stage, [])
+        return PREPARED_ROOT / f"{self._config.name}-{sha256_of(repr((want.takes, want.config, want.code)).encode())[:8]}"
 
     def _warn(self, line: str) -> None:
         self._console.line(f"warning: {line}")
@@ -236,11 +207,6 @@ class Runner:
         took = f"{seconds:.1f} s" if seconds is not None else ""
         self._console.close()
         self._console.line(f"{stage.name:<9}{took:>8}  {text}" + (f"  -> {folder}" if folder else ""))
-
-
-def _gone(wanted: _Wanted) -> set[str]:
-    """Return what `_Wanted.differences` says of files that are no longer there."""
-    return {f"{name} changed" for name, digest in wanted.takes.items() if digest == ABSENT}
 
 
 def _minute(created: str) -> str:
