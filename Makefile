@@ -7,7 +7,7 @@ CONFIG ?= configs/digits.yaml
 SET ?=
 RUN ?= latest
 PORT ?=
-VARIANTS ?= [train,prune,distill]
+VARIANTS ?=
 DATA ?=
 TARGET ?=
 NAME ?=
@@ -18,7 +18,7 @@ PIP_ARGS ?=
 PY := .venv/bin/python
 STAGE = $(PY) -m pipeline $@ --config $(CONFIG) --run $(RUN) $(SET)
 
-.PHONY: help setup init prepare train evaluate prune distill export quantize benchmark select serve all config sanity lr-find resume-check sync mlflow tensorboard test test-slow check format bench bench-data bench-streaming bench-training bench-artifacts image lock clean
+.PHONY: help setup init prepare train evaluate prune distill export quantize benchmark select serve all config sanity lr-find resume-check sync mlflow tensorboard test test-slow soak check format bench bench-data bench-streaming bench-training bench-artifacts bench-serving image lock clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,7 +27,7 @@ help:  ## list the targets
 	@echo '  SET="train.epochs=3 seed=1"  keys that win over it; `make config` shows all of them'
 	@echo '  RUN=latest                   the run to work on: the newest that fits, or an id from runs/'
 	@echo '  PORT=8080                    the port of `make serve`'
-	@echo '  VARIANTS=[train,prune]       models that `make all` compares; train is the one that was trained'
+	@echo '  VARIANTS=[train,prune]       models that `make all` compares, train, prune and distill; default: all that the model allows'
 	@echo '  DATA=my.csv TARGET=column    for `make init`; also NAME=mine, FORCE=1 to overwrite'
 	@echo '  PIP_ARGS="..."               options for pip, such as another index for a CPU build of torch'
 
@@ -68,9 +68,7 @@ serve: .venv/.train  ## serve the bundle on PORT; Ctrl-C stops it
 	@$(STAGE) $(if $(PORT),serve.port=$(PORT))
 
 all: .venv/.train  ## everything up to the chosen, proven bundle, with VARIANTS of the model to choose from
-	@$(PY) -m pipeline config --config $(CONFIG) "export.variants=$(VARIANTS)" $(SET) > /dev/null
-	@$(PY) -m pipeline select --config $(CONFIG) --run $(RUN) "export.variants=$(VARIANTS)" $(SET)
-	@$(PY) -m pipeline evaluate --config $(CONFIG) --run $(RUN) $(SET)
+	@$(STAGE) $(if $(VARIANTS),--variants "$(VARIANTS)")
 
 config: .venv/.train  ## print the resolved configuration
 	@$(PY) -m pipeline config --config $(CONFIG) $(SET)
@@ -99,6 +97,9 @@ test: .venv/.dev  ## run the tests, in as many processes as there are cores, fou
 test-slow: .venv/.dev  ## run the tests that take minutes: training killed 22 times
 	@$(PY) -m pytest -m slow
 
+soak: .venv/.dev  ## run the service for ten minutes: overload, slow clients, swaps, signals, fuzz; SOAK=0.1 for a tenth
+	@$(PY) -m pytest -m soak tests/serving/soak
+
 check: .venv/.dev  ## lint, types and the laws of imports
 	@.venv/bin/ruff format --check .
 	@.venv/bin/ruff check .
@@ -124,13 +125,11 @@ bench-training: .venv/.bench  ## measure the training loop beside a bare loop, a
 bench-artifacts: .venv/.train  ## measure what pruning, quantization and ONNX Runtime give on two networks
 	@$(PY) -m benchmarks.artifacts
 
-image:  ## build the container of the run's bundle, the selected one if there is one (needs Docker)
-	@run=runs/$(if $(filter latest,$(RUN)),$$(readlink runs/latest),$(RUN)); \
-	  if [ -f $$run/select/manifest.json ]; then bundle=$$run/select/bundle; else bundle=$$run/export/bundle; fi; \
-	  if [ ! -f $$bundle/bundle.json ]; then echo "image: no bundle in $$run; make export, or RUN=<id> of another run" >&2; exit 2; fi; \
-	  if [ -d $$run/select.partial ]; then echo "image: select refused since $$bundle was made; make select first" >&2; exit 2; fi; \
-	  if grep -q '"runtime": "torchscript"' $$bundle/bundle.json; then \
-	    echo "image: $$bundle holds TorchScript, and the image has no torch; make select SET='export.formats=[onnx]'" >&2; exit 2; fi; \
+bench-serving: .venv/.bench-serving  ## measure the service under load beside other model servers (needs wrk)
+	@$(PY) -m benchmarks.serving
+
+image: .venv/.train  ## build the container of the bundle that `make serve` would serve (needs Docker)
+	@bundle=$$($(PY) -m pipeline bundle --without-torch --config $(CONFIG) --run $(RUN) $(SET)) || exit $$?; \
 	  echo "docker build: $$bundle"; docker build --build-arg BUNDLE=$$bundle -t slipway .
 
 lock: .venv/.dev  ## write the versions that are installed now into constraints.txt
@@ -158,4 +157,9 @@ clean:  ## remove caches and unfinished stages; runs, data and .venv stay
 .venv/.bench: .venv/.dev
 	@echo 'installing Lightning and skorch, to measure against'
 	@.venv/bin/pip install -q --disable-pip-version-check -c constraints.txt $(PIP_ARGS) -e '.[train,dev,bench]'
+	@touch $@
+
+.venv/.bench-serving: .venv/.train benchmarks/serving/stacks.py
+	@echo 'installing other model servers, each into an environment of its own below .venv/peers: about three minutes and 2 GB, once'
+	@$(PY) -m benchmarks.serving --install $(PIP_ARGS)
 	@touch $@

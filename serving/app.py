@@ -1,147 +1,165 @@
-"""The WSGI application.
+"""The Flask application: every route of the service.
 
     app = create_app(Bundle(Path("bundle")))
 
-Routes: `POST /predict`, `GET /healthz` (the process lives), `/readyz` (golden requests passed), `/info`, `/metrics`, `/`.
-Every answer but `/metrics` is JSON; every error is {"error": {"code", "message", "field"}} and carries nothing internal.
+It is a WSGI application that any server can run and `app.test_client()` can ask. `python -m serving` puts serving.gate in
+front, which reads bodies without holding a thread and takes the models' own routes past Flask, through the same functions.
 """
 
 import logging
 import time
+from collections.abc import Callable, Set
 from http import HTTPStatus
-from typing import Any
+from pathlib import Path
 
-import msgspec
 from flask import Flask, Response, g, request
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
-from serving.answers import answers
+from serving.admin import add_admin
 from serving.bundle import Bundle
-from serving.errors import InvalidInput, ServingError
-from serving.predictor import Predictor
-from serving.protocols import native, pictures
-from serving.telemetry import CONTENT_TYPE, Telemetry
+from serving.encodings import inflated
+from serving.endpoints import OTHER, dialect_of, vertex_routes
+from serving.errors import Failed, NotFound, Refusal, TooLarge
+from serving.exchange import Reply, Request
+from serving.manners import Manners
+from serving.page import add_page
+from serving.service import Service
+from serving.settings import Settings
+from serving.views import View, Views
 
-_JSON = "application/json"
+_MODELS = (
+    "/predict",
+    "/invocations",
+    "/endpoints/<endpoint>/invocations",
+    "/v1/models/<model>:predict",
+    "/v2/models/<model>/infer",
+    "/v2/models/<model>/versions/<version>/infer",
+)
+_OPEN = {"/", "/favicon.ico"}  # what a person needs to see to be able to bring a key
 _log = logging.getLogger("slipway.serving")
 
 
-class Service:
-    """A bundle made ready to answer: the predictor, and why it is not ready when it is not."""
+def create_app(bundle: Bundle, settings: Settings | None = None, *, pointer: Path | None = None) -> Flask:
+    """Build the service for a verified bundle; `app.extensions["slipway"]` is its Service.
 
-    def __init__(self, bundle: Bundle, *, threads: int) -> None:
-        """Load the artifact and replay the golden requests; a failure keeps the service alive, unready, with its reason."""
-        description = bundle.description
-        self.description = description
-        self.identity = {"name": description.name, "version": description.version, "digest": bundle.digest}
-        self.telemetry = Telemetry(self.identity)
-        self.unready: str | None = None
-        try:
-            self.decoder = native.Decoder(description.schema)
-            self.predictor = Predictor.from_bundle(bundle, threads=threads)
-            self.predictor.check(bundle.golden())
-        except ServingError as error:
-            self.unready = str(error)
-            _log.error("not ready: %s", error)
-        self.telemetry.ready.set(self.unready is None)
-
-    def predict(self, body: bytes, content_type: str) -> bytes:
-        """Answer one request in Slipway's own JSON; pictures are known by their content type, anything else is read as JSON."""
-        if pictures.is_upload(content_type):
-            inputs = pictures.rows_of(body, content_type, self.description.schema)
-        else:
-            pictures.refuse_untyped(body, content_type, self.description.schema)
-            inputs = self.decoder.decode(body)
-        predictions = answers(self.predictor.predict(inputs), self.description.schema)
-        self.telemetry.rows.inc(len(inputs))
-        return native.encode(predictions, self.identity)
-
-
-def create_app(bundle: Bundle, *, threads: int = 1, max_body_bytes: int = 16 * 2**20) -> Flask:
-    """Build the service for a verified bundle.
-
-    threads: threads inside one call of the model. max_body_bytes: larger requests get 413.
+    pointer: where the bundle to swap to is looked for; None: where this one lies.
     """
-    app = Flask("slipway", static_folder=None)
-    app.config["MAX_CONTENT_LENGTH"] = max_body_bytes
-    service = Service(bundle, threads=threads)
-    _add_routes(app, service)
-    _add_telemetry(app, service.telemetry)
+    service = Service(bundle, settings or Settings())
+    app = Flask("serving", static_folder=None)
+    # Werkzeug reads one byte more than the limit of ours, which words the refusal.
+    app.config["MAX_CONTENT_LENGTH"] = service.settings.limits.body_bytes + 1
+    app.extensions["slipway"] = service
+    views = Views(service)
+    _add_hooks(app, service, free=_OPEN | views.probes().keys())
+    _add_models(app, service)
+    _add_views(app, views)
+    add_admin(app, service, pointer or bundle.folder)
+    add_page(app, service.facts, service.examples)
     _add_errors(app)
     return app
 
 
-def _add_routes(app: Flask, service: Service) -> None:
-    @app.post("/predict")
-    def predict() -> Response:
-        if service.unready is not None:
-            return _error(HTTPStatus.SERVICE_UNAVAILABLE, "not_ready", "the model is not ready; GET /readyz says why")
-        return Response(service.predict(_body(), request.environ.get("CONTENT_TYPE", "")), mimetype=_JSON)
-
-    @app.get("/healthz")
-    def healthz() -> Response:
-        return _json({"status": "alive"})
-
-    @app.get("/readyz")
-    def readyz() -> Response:
-        if service.unready is None:
-            return _json({"status": "ready", "model": service.identity})
-        return _json({"status": "not ready", "reason": service.unready}, status=HTTPStatus.SERVICE_UNAVAILABLE)
-
-    @app.get("/info")
-    def info() -> Response:
-        shown = msgspec.to_builtins(service.description)
-        return _json({"model": service.identity, "ready": service.unready is None, **shown})
-
-    @app.get("/metrics")
-    def metrics() -> Response:
-        return Response(service.telemetry.text(), content_type=CONTENT_TYPE)
-
-    @app.get("/")
-    def index() -> Response:
-        return _json({"model": service.identity, "routes": sorted({rule.rule for rule in app.url_map.iter_rules()})})
+def request_of() -> Request:
+    """Return Flask's present request as one of ours."""
+    if "request" not in g:
+        given = request.environ.get("slipway.request")  # the gate has one already
+        g.request = given or Request(
+            request.method,
+            request.path,
+            request.query_string.decode("latin-1"),
+            request.headers.get,
+            b"",
+            arrived=time.monotonic(),
+        )
+    found: Request = g.request
+    return found
 
 
-def _add_telemetry(app: Flask, telemetry: Telemetry) -> None:
+def response_of(reply: Reply) -> Response:
+    """Return a reply of ours as Flask's."""
+    response = Response(reply.body, status=reply.status, content_type=reply.content_type)
+    for name, value in reply.headers:
+        response.headers[name] = value
+    return response
+
+
+def _add_models(app: Flask, service: Service) -> None:
+    def ask(**names: str) -> Response:
+        path = "/invocations" if request.path.startswith("/endpoints/") else request.path.rstrip("/")
+        endpoint = service.routes.get(("POST", path))
+        if endpoint is None:
+            given = ", ".join(f"{what} {name[:100]!r}" for what, name in names.items())
+            raise NotFound(f"no {given} here; GET /info describes the model that is served")
+        asked = request_of()
+        asked.body = _body(service.settings.limits.body_bytes)
+        g.counted = True
+        return response_of(service.answer(endpoint, asked))
+
+    for rule in {*_MODELS, *vertex_routes()}:
+        app.add_url_rule(rule, rule, ask, methods=["POST"], strict_slashes=False)
+
+
+def _add_views(app: Flask, views: Views) -> None:
+    def shown(view: View) -> Callable[..., Response]:
+        return lambda **names: response_of(view(request_of(), **names))
+
+    for rule, view in (views.probes() | views.described()).items():
+        methods = ["GET", "POST"] if rule == "/v2/repository/index" else ["GET"]
+        app.add_url_rule(rule, rule, shown(view), methods=methods, strict_slashes=False)
+
+
+def _add_hooks(app: Flask, service: Service, *, free: Set[str]) -> None:
+    """free: paths that need no key."""
+    manners = Manners(service)
+
     @app.before_request
-    def start() -> None:
-        g.started = time.perf_counter()
+    def greet() -> Response | None:
+        asked = request_of()
+        manners.receive(asked)
+        if request.method == "OPTIONS":
+            return response_of(manners.preflight(asked))
+        if request.path not in free and not request.path.startswith(("/static/", "/admin/")):
+            service.check_key(asked)
+        return None
 
     @app.after_request
-    def count(response: Response) -> Response:
-        # Unknown paths share one label: a scanner must not be able to create a series for each path it tries.
-        route = request.url_rule.rule if request.url_rule else "unknown"
-        telemetry.requests.labels(route, response.status_code).inc()
-        telemetry.seconds.labels(route).observe(time.perf_counter() - g.started)
+    def finish(response: Response) -> Response:
+        asked = request_of()
+        for name, value in manners.headers(asked):
+            response.headers.setdefault(name, value)
+        if "counted" not in g:
+            service.note(OTHER, asked, response.status_code)
         return response
 
 
-def _body() -> bytes:
+def _body(limit: int) -> bytes:
     body = request.get_data(cache=False)
-    # Without a Content-Length (chunked), Werkzeug cuts the body at the limit in silence: is there more behind it?
-    if request.content_length is None and len(body) == request.max_content_length and request.environ["wsgi.input"].read(1):
-        raise RequestEntityTooLarge
-    return body
+    # Without a Content-Length (chunked), Werkzeug cuts the body at its limit in silence; ours lies one byte before.
+    if len(body) > limit:
+        raise _too_large(limit)
+    return inflated(body, request.headers.get("Content-Encoding"), limit)
+
+
+def _too_large(limit: int) -> TooLarge:
+    return TooLarge(f"the body is larger than {limit} bytes; send fewer rows in a request")
 
 
 def _add_errors(app: Flask) -> None:
-    @app.errorhandler(InvalidInput)
-    def invalid(error: InvalidInput) -> Response:
-        return _error(HTTPStatus.BAD_REQUEST, "invalid_input", str(error), field=error.field)
+    limit = int(app.config["MAX_CONTENT_LENGTH"]) - 1
 
-    @app.errorhandler(pictures.NoPictures)
-    def no_pictures(error: pictures.NoPictures) -> Response:
-        return _error(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", str(error))
+    def refused(refusal: Refusal) -> Response:
+        return response_of(dialect_of(request.path).refuse(refusal, request_of()))
 
-    @app.errorhandler(RequestEntityTooLarge)
-    def too_large(error: RequestEntityTooLarge) -> Response:
-        error.description = f"the body is larger than {request.max_content_length} bytes; send fewer rows in a request"
-        return refused(error)
+    app.register_error_handler(Refusal, refused)
+
+    app.register_error_handler(RequestEntityTooLarge, lambda _: refused(_too_large(limit)))
 
     @app.errorhandler(HTTPException)
-    def refused(error: HTTPException) -> Response:
+    def http(error: HTTPException) -> Response:
         status = HTTPStatus(error.code or 500)
-        response = _error(status, status.name.lower(), error.description or status.phrase)
+        refusal = Refusal(error.description or status.phrase)
+        refusal.status, refusal.code = status, status.name.lower()
+        response = refused(refusal)
         for name, value in error.get_headers():  # Allow on 405, Location on a redirect
             if name.lower() not in {"content-type", "content-length"}:
                 response.headers[name] = value
@@ -150,15 +168,4 @@ def _add_errors(app: Flask) -> None:
     @app.errorhandler(Exception)
     def failed(error: Exception) -> Response:
         _log.exception("request failed", exc_info=error)
-        return _error(
-            HTTPStatus.INTERNAL_SERVER_ERROR, "internal_server_error", "the request failed here; see the service's log"
-        )
-
-
-def _error(status: HTTPStatus, code: str, message: str, *, field: str | None = None) -> Response:
-    body = {"code": code, "message": message} | ({"field": field} if field else {})
-    return _json({"error": body}, status=status)
-
-
-def _json(body: dict[str, Any], *, status: HTTPStatus = HTTPStatus.OK) -> Response:
-    return Response(msgspec.json.encode(body), status=status, mimetype=_JSON)
+        return refused(Failed())

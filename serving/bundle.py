@@ -121,6 +121,13 @@ class Bundle:
         except _UNREADABLE as error:
             raise BundleError(f"{self.folder / GOLDEN}: {error}; export the run again") from error
 
+    def reference(self) -> dict[str, Any]:
+        """Return what the train rows looked like."""
+        try:
+            return msgspec.json.decode(self.read(REFERENCE), type=dict[str, Any])
+        except _UNREADABLE as error:
+            raise BundleError(f"{self.folder / REFERENCE}: {error}; export the run again") from error
+
 
 def write_bundle(folder: Path, files: dict[str, bytes], **description: Any) -> None:
     """Write `files` and then `bundle.json`, whose presence means that the folder is whole.

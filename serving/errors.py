@@ -11,7 +11,9 @@ ServingError
     ├── UnsupportedMedia 415: a content type that the model does not take
     ├── NotReady         503: no model has passed its golden requests, or the service is about to stop
     ├── Overloaded       503: the queue is full; `retry_after` says for how long
-    └── DeadlineExceeded 504: the client's deadline passed before the answer was there
+    ├── DeadlineExceeded 504: the client's deadline passed before the answer was there
+    ├── SlowClient       408: the client took too long to send its request
+    └── Failed           500: our own fault; its cause is in the log and nowhere else
 """
 
 from http import HTTPStatus
@@ -97,6 +99,29 @@ class DeadlineExceeded(Refusal):
     """Raised when a request's deadline passed before its answer was there."""
 
     status, code = HTTPStatus.GATEWAY_TIMEOUT, "deadline_exceeded"
+
+
+class SlowClient(Refusal):
+    """Raised when a client takes too long to send its request."""
+
+    status, code = HTTPStatus.REQUEST_TIMEOUT, "request_timeout"
+
+
+class Failed(Refusal):
+    """Raised in place of an error of our own, whose text a client must not see."""
+
+    status, code = HTTPStatus.INTERNAL_SERVER_ERROR, "internal_server_error"
+
+    def __init__(self) -> None:
+        super().__init__("the request failed here; see the service's log")
+
+
+def without_folder(error: BaseException, *folders: Path) -> str:
+    """Return an error's text for somebody who may not know where files lie."""
+    text = str(error)
+    for folder in (one for one in folders if one != Path()):
+        text = text.replace(f"{folder}/", "").replace(str(folder), "the bundle")
+    return text
 
 
 def first_line(error: BaseException) -> str:

@@ -21,7 +21,8 @@ class Request:
     """A request whose body has been read whole, and inflated.
 
     header: looks a header up by its lower-case name. id: the client's, or one made here; in every reply and log line.
-    deadline: `time.monotonic()` at which the client stops waiting; None: no such time.
+    arrived: `time.monotonic()` when its headers had been read. deadline: the same clock when the client stops waiting; None: no
+    such time.
     """
 
     method: str
@@ -30,6 +31,7 @@ class Request:
     header: Callable[[str], str | None]
     body: bytes
     id: str = ""
+    arrived: float = 0.0
     deadline: float | None = None
 
     @property

@@ -12,9 +12,9 @@ from serving.schema import Schema
 class Limits:
     """What one request may ask; more is refused before anything is computed.
 
-    body_bytes: as sent and after inflation. values: of all its rows together. depth: of nested JSON. pixels: of all its
-    pictures together. strict: whether values outside the trained range and unseen categories are refused with their place,
-    instead of being answered and counted as drift.
+    body_bytes: as sent and after inflation. values: of all its rows together. depth: of nested JSON. pixels: of one picture; a
+    request may hold eight times as many. strict: whether values outside the trained range and unseen categories are refused
+    with their place, instead of being answered and counted as drift.
     """
 
     body_bytes: int = 16 * 2**20

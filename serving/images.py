@@ -10,13 +10,16 @@ What is read, and how, so that a picture has one meaning only:
 - CMYK and palettes become RGB; gray is ITU-R 601 luma; of 16 bits a channel the upper ones remain, rounded.
 - Resized, where the size differs, by a bilinear filter that covers all pixels of a larger picture (antialiased). The aspect
   ratio gives way.
-- Refused with InvalidInput: more than MAX_PIXELS pixels by the header, before any of them is decoded; damaged or cut files.
+- Refused with InvalidInput: more than MAX_PIXELS pixels by the header, before any of them is decoded (TooManyPixels); damaged
+  or cut files.
 """
 
 import io
+from functools import cache
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from serving.errors import BundleError, InvalidInput, first_line
 from serving.schema import Array
@@ -24,14 +27,18 @@ from serving.schema import Array
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-MAX_PIXELS = 50_000_000  # 150 MB as RGB; of a picture, and of all of a request
+MAX_PIXELS = 50_000_000  # of a picture
 _MAGIC = (b"\x89PNG", b"\xff\xd8\xff", b"RIFF", b"GIF8", b"BM")  # no JSON begins like one of these
 _FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")
 _16_BITS = "I;16"  # how the modes of 16-bit gray begin
-_TO_8_BITS = 257  # 65535 / 255
+_STRIP = 2**20  # pixels that are turned into another mode at once
 
 
-def decode(payload: bytes, *, mode: Literal["L", "RGB"], size: tuple[int, int]) -> Array:
+class TooManyPixels(InvalidInput):
+    """Raised for a picture whose header says that it has more pixels than are decoded."""
+
+
+def decode(payload: bytes, *, mode: Literal["L", "RGB"], size: tuple[int, int], most_pixels: int = MAX_PIXELS) -> Array:
     """Return (height, width) for mode L or (3, height, width) for RGB, float32, 0 to 255.
 
     size: (height, width) wanted. Raises InvalidInput, in one line, for what is no whole picture of a known format; BundleError
@@ -43,7 +50,7 @@ def decode(payload: bytes, *, mode: Literal["L", "RGB"], size: tuple[int, int]) 
         raise BundleError("reading pictures needs Pillow, which is not installed: pip install pillow") from error
 
     height, width = size
-    picture = _flat(_opened(payload), mode)
+    picture = _flat(_opened(payload, most_pixels), mode)
     if picture.size != (width, height):
         picture = picture.resize((width, height), Image.Resampling.BILINEAR)
     values = np.asarray(picture, dtype=np.float32)
@@ -55,17 +62,17 @@ def looks_like_picture(payload: bytes) -> bool:
     return payload.startswith(_MAGIC)
 
 
-def pixels_of(payload: bytes) -> int:
+def pixels_of(payload: bytes, *, most_pixels: int = MAX_PIXELS) -> int:
     """Return width times height by the header, decoding nothing. Raises InvalidInput as `decode` does."""
-    picture = _recognized(payload)
+    picture = _recognized(payload, most_pixels)
     return picture.width * picture.height
 
 
-def _opened(payload: bytes) -> "Image":
+def _opened(payload: bytes, most_pixels: int) -> "Image":
     """Return the first frame, decoded and upright."""
     from PIL import ImageOps
 
-    picture = _recognized(payload)
+    picture = _recognized(payload, most_pixels)
     try:
         picture.load()
         return ImageOps.exif_transpose(picture)
@@ -73,7 +80,7 @@ def _opened(payload: bytes) -> "Image":
         raise InvalidInput(f"the picture is damaged: {first_line(error)}") from error
 
 
-def _recognized(payload: bytes) -> "Image":
+def _recognized(payload: bytes, most_pixels: int) -> "Image":
     """Return a picture of which only the header is read."""
     from PIL import (
         Image,
@@ -88,24 +95,48 @@ def _recognized(payload: bytes) -> "Image":
     except UnidentifiedImageError:
         raise InvalidInput("this is no picture in PNG, JPEG, WebP, BMP or GIF; send the bytes of such a file") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise InvalidInput(f"the picture is too large: more than {MAX_PIXELS:,} pixels; send a smaller one") from error
+        raise TooManyPixels(f"the picture is too large: more than {most_pixels:,} pixels; send a smaller one") from error
     except Exception as error:  # as above
         raise InvalidInput(f"the picture is damaged: {first_line(error)}") from error
-    if picture.width * picture.height > MAX_PIXELS:
-        raise InvalidInput(
-            f"the picture is too large: {picture.width} x {picture.height}, and {MAX_PIXELS:,} pixels are the limit; "
+    if picture.width * picture.height > most_pixels:
+        raise TooManyPixels(
+            f"the picture is too large: {picture.width} x {picture.height}, and {most_pixels:,} pixels are the limit; "
             "send a smaller one"
         )
     return picture
 
 
 def _flat(picture: "Image", mode: Literal["L", "RGB"]) -> "Image":
-    """Return a picture without transparency, palette or more than 8 bits, in the mode that is wanted."""
+    """Return a picture without transparency, palette or more than 8 bits, in the mode that is wanted.
+
+    In strips, as the ways through several modes would hold four copies of a large picture; each pixel becomes what it would be.
+    """
+    from PIL import Image
+
+    if picture.mode == mode and not picture.has_transparency_data:
+        return picture
+    width, height = picture.size
+    rows = max(1, _STRIP // width)
+    if rows >= height:
+        return _flat_strip(picture, mode)
+    flat = Image.new(mode, picture.size)
+    for top in range(0, height, rows):
+        flat.paste(_flat_strip(picture.crop((0, top, width, min(top + rows, height))), mode), (0, top))
+    return flat
+
+
+def _flat_strip(picture: "Image", mode: Literal["L", "RGB"]) -> "Image":
     from PIL import Image
 
     if picture.mode.startswith(_16_BITS):
-        picture = Image.fromarray(np.rint(np.asarray(picture) / _TO_8_BITS).astype(np.uint8))
+        picture = Image.fromarray(_to_8_bits()[np.asarray(picture)])
     if picture.has_transparency_data:
         white = Image.new("RGBA", picture.size, "white")
         picture = Image.alpha_composite(white, picture.convert("RGBA"))
     return picture if picture.mode == mode else picture.convert("RGB").convert(mode)
+
+
+@cache
+def _to_8_bits() -> NDArray[np.uint8]:
+    """Return the 8 bits of each number of 16, as 65535 / 255 = 257."""
+    return np.rint(np.arange(2**16) / 257).astype(np.uint8)

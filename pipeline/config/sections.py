@@ -36,13 +36,22 @@ class ServeConfig(Section):
     """The service started by `make serve`; a container takes the same options on its command line."""
 
     bundle: Literal["auto", "export", "select"] = Field(
-        "auto", description="the bundle of which stage; auto: of select, once that was run, else of export"
+        "auto",
+        description="the bundle of which stage; auto: of select, once that was run, else of export; an old one is refused",
     )
     host: str = Field("127.0.0.1", description="address to bind; 0.0.0.0: every one")
     port: int = Field(8080, ge=1, le=65535, description="port to bind")
     workers: int = Field(1, ge=1, le=256, description="processes")
-    threads: int = Field(16, ge=1, le=1024, description="threads in each process")
+    threads: int = Field(1, ge=1, le=1024, description="threads inside one call of the model, in each process")
+    batch_rows: int = Field(0, ge=0, le=4096, description="rows computed together; 0: what pays, measured at start; 1: none")
     max_body_mb: int = Field(16, ge=1, le=4096, description="larger requests get 413, in MiB")
+    wait_s: float = Field(2.0, ge=0, le=86_400, description="requests that would wait longer get 503, in seconds")
+    deadline_s: float = Field(30.0, gt=0, le=86_400, description="for a request in all, then 504, in seconds")
+    grace_s: float = Field(2.0, ge=0, le=86_400, description="from SIGTERM, unready but answering, in seconds")
+    strict: bool = Field(False, description="refuse values outside the trained range, and unseen categories")
+    log_file: str | None = Field(
+        None, description="where to write a JSON line for each request; null: nowhere; -: standard error"
+    )
 
 
 class Config(Section):

@@ -57,9 +57,7 @@ def _distribution(values: NDArray[np.float32]) -> dict[str, Any]:
     if not values.size:
         return {"mean": None, "std": None, "edges": [], "shares": []}
     wide = values.astype(np.float64)
-    edges = np.unique(np.quantile(wide, np.linspace(0, 1, _BINS + 1)))
-    if edges.size == 1:  # a constant
-        edges = np.array([edges[0], edges[0]])
+    edges = _edges(wide)
     counts, _ = np.histogram(values, bins=edges)
     return {
         "mean": float(wide.mean()),
@@ -67,3 +65,13 @@ def _distribution(values: NDArray[np.float32]) -> dict[str, Any]:
         "edges": edges.tolist(),
         "shares": (counts / values.size).tolist(),
     }
+
+
+def _edges(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return edges of bins that hold about as many values each, or one value each where there are no more than bins."""
+    edges = np.unique(np.quantile(values, np.linspace(0, 1, _BINS + 1)))
+    if edges.size <= _BINS:  # else at least _BINS + 1 values are different, and looking for them costs a sort
+        found = np.unique(values)
+        if found.size <= _BINS:  # quantiles of 0 and 1 are 0 and 1: a single bin, in which no shift shows
+            edges = np.concatenate([found[:1], (found[1:] + found[:-1]) / 2, found[-1:]])
+    return edges

@@ -30,9 +30,13 @@ def run(config: Config, exported: Exported, selected: Selected | None, *, say: C
         "--port": section.port,
         "--workers": section.workers,
         "--threads": section.threads,
+        "--batch-rows": section.batch_rows,
         "--max-body-mb": section.max_body_mb,
-    }
-    words = [str(word) for option in options.items() for word in option]
+        "--wait": section.wait_s,
+        "--deadline": section.deadline_s,
+        "--grace": section.grace_s,
+    } | ({"--log-file": section.log_file} if section.log_file else {})
+    words = [str(word) for option in options.items() for word in option] + ["--strict"] * section.strict
     sys.stdout.flush()
     os.execv(sys.executable, [sys.executable, "-m", "serving", *words])
 

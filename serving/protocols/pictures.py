@@ -7,6 +7,7 @@ curl -F a=@3.png -F b=@7.jpg …                                   a row for eac
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import cast
 
 import numpy as np
@@ -15,18 +16,19 @@ from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.formparser import MultiPartParser
 from werkzeug.http import parse_options_header
 
-from serving.errors import InvalidInput
-from serving.images import MAX_PIXELS, decode, looks_like_picture, pixels_of
+from serving.errors import InvalidInput, TooLarge, UnsupportedMedia
+from serving.facts import Limits
+from serving.images import TooManyPixels, decode, looks_like_picture, pixels_of
+from serving.protocols.rows import check_count
 from serving.schema import Array, Schema
 
+FIELD = "files"  # the first part of a picture's place, as in files[2]
+
 _FORM = "multipart/form-data"
+_PICTURES = 8  # of the largest size that a request may hold; of smaller ones more
 _MOST_PARTS = 1000
 _LONGEST = 100  # characters of a client's own name that an answer repeats
 USAGE = "send a picture's bytes with its Content-Type, such as image/png, or files as multipart/form-data"
-
-
-class NoPictures(InvalidInput):
-    """Raised when a picture is sent to a model that takes none."""
 
 
 def is_upload(content_type: str) -> bool:
@@ -44,49 +46,59 @@ def refuse_untyped(body: bytes, content_type: str, schema: Schema) -> None:
         )
 
 
-def rows_of(body: bytes, content_type: str, schema: Schema) -> Array:
+def rows_of(body: bytes, content_type: str, schema: Schema, limits: Limits) -> Array:
     """Return (pictures, *schema.shape) float32.
 
-    Raises NoPictures for a model that takes none, InvalidInput, with its place, for a file that is no picture.
+    Raises UnsupportedMedia for a model that takes no pictures, TooLarge for too many pixels or pictures, InvalidInput for a
+    file that is no picture; with its place in the form.
     """
     media_type, options = parse_options_header(content_type)
     media_type = media_type.lower()
     if schema.picture is None:
         rows = "rows of a table" if schema.kind == "table" else "arrays of numbers"
         usage = '{"records": [{"feature": value, …}, …]}' if schema.features else '{"inputs": [row, …]}'
-        raise NoPictures(f"this model takes {rows} as JSON, not {media_type}: send {usage}; GET /info describes a row")
+        raise UnsupportedMedia(
+            f"this model takes {rows} as JSON, not {media_type[:_LONGEST]}: send {usage}; GET /info describes a row"
+        )
     height, width = schema.shape[-2:]
+    read = partial(decode, mode=schema.picture, size=(height, width), most_pixels=limits.pixels)
     if media_type != _FORM:
-        return decode(body, mode=schema.picture, size=(height, width))[np.newaxis]
+        with _placed(None):
+            return read(body)[np.newaxis]
     files = _files(body, options)
-    _check_sizes(files)
+    check_count(len(files), schema, limits, FIELD)
+    _check_sizes(files, limits)
     found = []
+    # One by one: the pixels of one picture are in memory at a time, whatever the number of files.
     for index, payload in enumerate(files):
         with _placed(index):
-            found.append(decode(payload, mode=schema.picture, size=(height, width)))
+            found.append(read(payload))
     return np.stack(found)
 
 
-def _check_sizes(files: list[bytes]) -> None:
-    """Raise InvalidInput for pictures that are too large together: a few kB can hold more than a worker decodes in a minute."""
-    total = 0
+def _check_sizes(files: list[bytes], limits: Limits) -> None:
+    """Raise TooLarge for pictures that are too large together: a few kB can hold more than a worker decodes in a minute."""
+    total, most = 0, _PICTURES * limits.pixels
     for index, payload in enumerate(files):
         with _placed(index):
-            total += pixels_of(payload)
-            if total > MAX_PIXELS:
-                raise InvalidInput(
-                    f"the pictures up to this one have {total:,} pixels in all, and {MAX_PIXELS:,} are the limit of a request; "
+            total += pixels_of(payload, most_pixels=limits.pixels)
+            if total > most:
+                raise TooLarge(
+                    f"the pictures up to this one have {total:,} pixels in all, and {most:,} are the limit of a request; "
                     "send fewer in a request, or smaller ones"
                 )
 
 
 @contextmanager
-def _placed(index: int) -> Iterator[None]:
-    """Give errors the place of a file in its form."""
+def _placed(index: int | None) -> Iterator[None]:
+    """Give refusals the place of a file in its form; None: the picture is the body."""
+    field = None if index is None else f"{FIELD}[{index}]"
     try:
         yield
+    except (TooManyPixels, TooLarge) as error:
+        raise TooLarge(str(error), field=field) from error
     except InvalidInput as error:
-        raise InvalidInput(str(error), field=f"files[{index}]") from error
+        raise InvalidInput(str(error), field=field) from error
 
 
 def _files(body: bytes, options: dict[str, str]) -> list[bytes]:
@@ -100,7 +112,7 @@ def _files(body: bytes, options: dict[str, str]) -> list[bytes]:
     try:
         texts, files = parser.parse(io.BytesIO(body), options.get("boundary", "").encode("ascii"), len(body))
     except RequestEntityTooLarge as error:
-        raise InvalidInput(f"the form holds more than {_MOST_PARTS} files; send fewer in a request") from error
+        raise TooLarge(f"the form holds more than {_MOST_PARTS} files; send fewer in a request", field=FIELD) from error
     except ValueError as error:  # no boundary, or cut
         raise InvalidInput(f"the body is no whole multipart/form-data; {USAGE}") from error
     for name, _ in cast("list[tuple[str, str]]", texts):

@@ -35,3 +35,26 @@ def test_a_date_is_its_day_and_a_column_behind_it_is_not_its_second() -> None:
     found = reference(ROWS, ROWS[:, 2:3], SCHEMA)["inputs"]
     assert (found["joined"]["edges"][0], found["joined"]["edges"][-1]) == (0, 3)
     assert "missing" not in found["joined"]
+
+
+def test_few_distinct_values_have_a_bin_each_so_that_a_boolean_can_shift() -> None:
+    schema = Schema(
+        task="regression",
+        kind="table",
+        shape=(2,),
+        target="y",
+        minimum=0,
+        maximum=9,
+        features=(Feature("member", 0, 1, "boolean"), Feature("rooms", 1, 4)),
+    )
+    rows = np.array([[0, 1], [1, 2], [1, 2], [1, 4]], dtype=np.float32)
+    found = reference(rows, rows[:, :1], schema)
+    assert (found["inputs"]["member"]["edges"], found["inputs"]["member"]["shares"]) == ([0, 0.5, 1], [0.25, 0.75])
+    assert (found["inputs"]["rooms"]["edges"], found["inputs"]["rooms"]["shares"]) == ([1, 1.5, 3, 4], [0.25, 0.5, 0.25])
+    assert found["predictions"]["y"]["shares"] == [0.25, 0.75]
+
+
+def test_a_constant_has_one_bin() -> None:
+    rows = np.full((5, 5), 2, dtype=np.float32)
+    found = reference(rows, rows[:, :1], SCHEMA)["inputs"]["age"]
+    assert (found["edges"], found["shares"], found["std"]) == ([2, 2], [1], 0)

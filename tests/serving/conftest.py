@@ -15,7 +15,6 @@ from flask.testing import FlaskClient
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from serving.app import create_app
 from serving.bundle import GOLDEN, REFERENCE, Artifact, Bundle, Golden, Lineage, Runtime, write_bundle
 from serving.files import sha256_of
 from serving.schema import Feature, Schema
@@ -211,4 +210,6 @@ def own_bundle(table_bundle: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def client(table_bundle: Path) -> FlaskClient:
+    from serving.app import create_app
+
     return create_app(Bundle(table_bundle)).test_client()

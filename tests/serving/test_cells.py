@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from serving.columns import TOO_LARGE, Encoder
 from serving.errors import InvalidInput
-from serving.protocols.native import Decoder
+from serving.protocols.json_rows import Decoder
 from tests.serving.conftest import MESSY, Array
 
 decoder = Decoder(MESSY)
@@ -82,10 +82,12 @@ REFUSED: list[tuple[bytes, str | None, str]] = [
     (b'{"inputs": [[1, true, ' + b"9" * 5000 + b", null, 7]]}", "inputs[0][2]", TOO_LARGE),
     (
         b'{"inputs": [[NaN, true, "Bern", null, 7]]}',
-        None,
-        "JSON has neither NaN nor Infinity (byte 13); a missing value is null",
+        "inputs[0][0]",
+        "JSON has neither NaN nor Infinity; a missing value is null",
     ),
     # lengths and keys
+    (b'{"records": [{"mass": 7, "member": true, "mass": 8}]}', "records[0].mass", "the key is there twice; send it once"),
+    (b'{"records": [{"mass": 7, "member": true, "city": "\\"", "city": "b"}]}', "records[0].city", "the key is there twice"),
     (body(WHOLE, WHOLE[:4]), "inputs[1]", "expected 5 values, got 4"),
     (body([*WHOLE, 1]), "inputs[0]", "expected 5 values, got 6"),
     (body(), "inputs", "must hold at least one row"),

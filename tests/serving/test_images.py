@@ -176,6 +176,29 @@ def test_damaged_files_are_pictures_or_refused_and_never_anything_else(data: st.
     assert found.max() <= 255
 
 
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_a_large_picture_that_is_read_in_strips_is_the_one_that_is_read_whole(
+    mode: Literal["L", "RGB"], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (37, 53, 4), dtype=np.uint8)
+    colors = Image.fromarray(noise[..., :3].copy())
+    palette = colors.quantize(40)
+    pictures = [
+        file_of(noise),
+        file_of(Image.fromarray(noise).convert("LA")),
+        file_of(palette, transparency=bytes(range(40))),
+        file_of(palette, "GIF", transparency=5),
+        file_of(colors.convert("CMYK"), "JPEG"),
+        file_of(colors.convert("1")),
+        file_of(colors, transparency=tuple(noise[0, 0, :3].tolist())),
+        file_of(noise[..., :2].copy().view(np.uint16)[..., 0]),
+    ]
+    whole = [decode(payload, mode=mode, size=(37, 53)) for payload in pictures]
+    monkeypatch.setattr(images, "_STRIP", 200)
+    for payload, expected in zip(pictures, whole, strict=True):
+        np.testing.assert_array_equal(decode(payload, mode=mode, size=(37, 53)), expected)
+
+
 def test_the_limit_of_pixels_is_below_the_one_at_which_pillow_warns() -> None:
     assert Image.MAX_IMAGE_PIXELS is not None
     assert images.MAX_PIXELS < Image.MAX_IMAGE_PIXELS

@@ -1,213 +1,211 @@
-"""Slipway's own JSON: what is accepted, and where and why a body is refused."""
+"""`POST /predict`: which bodies are read as what, what a reply holds, and how a refusal looks."""
 
+import io
 import json
 from typing import Any
 
-import msgspec
 import numpy as np
 import pytest
-from hypothesis import example, given
+from hypothesis import given
 from hypothesis import strategies as st
-from hypothesis.extra import numpy as arrays
 
-from serving.errors import BundleError, InvalidInput
-from serving.protocols.native import Decoder, encode
-from serving.schema import Feature, Schema
-from tests.serving.conftest import FEATURES, IMAGE, REGRESSION, TABLE, Array
+from serving.errors import (
+    InvalidInput,
+    NotReady,
+    Overloaded,
+    Refusal,
+    TooLarge,
+    Unauthorized,
+    UnsupportedMedia,
+)
+from serving.exchange import Request
+from serving.protocols.native import Codec, refuse
+from tests.serving.asking import body_of, facts_of, request_of, rows_in
+from tests.serving.conftest import IMAGE, MESSY, PICTURE, REGRESSION, TABLE, expected_of, rows_of
 
-table, image, regression = Decoder(TABLE), Decoder(IMAGE), Decoder(REGRESSION)
-
-TABLE_USAGE = 'send {"inputs": [row, …]} or {"records": [{"feature": value, …}, …]}'
-IMAGE_USAGE = 'send {"inputs": [row, …]}'
-TOO_LARGE = "the number does not fit into 32-bit floating point"
-NO_FEATURE = "the model has no such feature; GET /info lists those that it has"
-
-
-def records(*rows: tuple[Any, ...], **more: Any) -> bytes:
-    """A body of records whose values stand in the schema's order; `more` goes into the last one."""
-    named = [dict(zip(FEATURES, row, strict=False)) for row in rows]
-    named[-1] |= more
-    return json.dumps({"records": named}, ensure_ascii=False).encode()
+table, messy, image, picture, regression = (Codec(facts_of(schema)) for schema in (TABLE, MESSY, IMAGE, PICTURE, REGRESSION))
+CSV = b"age,body mass,gr\xc3\xb6\xc3\x9fe.cm[1]\n1,2,3\n"
 
 
-def float_rows(*shape: int) -> st.SearchStrategy[Array]:
-    shapes = st.integers(1, 6).map(lambda count: (count, *shape))
-    finite = st.floats(width=32, allow_nan=False, allow_infinity=False)
-    return arrays.arrays(np.float32, shapes, elements=finite)
+def npy(rows: Any) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, rows)
+    return buffer.getvalue()
 
 
-@given(rows=float_rows(3))
-def test_inputs_and_records_arrive_as_the_numbers_that_were_sent(rows: Array) -> None:
-    for body in (json.dumps({"inputs": rows.tolist()}).encode(), records(*rows.tolist())):
-        decoded = table.decode(body)
-        assert decoded.dtype == np.float32
-        np.testing.assert_array_equal(decoded, rows)
+def asked(query: str, rows: Any = ((1.0, 2.0, 3.0),)) -> Request:
+    return Request("POST", "/predict", query, lambda _: None, json.dumps({"inputs": rows}).encode())
 
 
-@given(rows=float_rows(2, 2))
-def test_images_arrive_as_the_numbers_that_were_sent(rows: Array) -> None:
-    np.testing.assert_array_equal(image.decode(json.dumps({"inputs": rows.tolist()}).encode()), rows)
+@pytest.mark.parametrize(
+    ("body", "content_type"),
+    [
+        ({"inputs": [[1, 2, 3]]}, "application/json"),
+        ({"inputs": [[1, 2, 3]]}, "Application/JSON; charset=utf-8"),
+        ({"inputs": [[1, 2, 3]]}, None),
+        ({"inputs": [[1, 2, 3]]}, "application/x-www-form-urlencoded"),
+        (CSV, "text/csv"),
+        (CSV, 'Text/CSV; header=present; charset="UTF-8"'),
+        (npy([[1, 2, 3]]), "application/x-npy"),
+        (npy([1.0, 2.0, 3.0]), "application/x-npy"),
+    ],
+)
+def test_the_same_rows_arrive_by_every_content_type(body: Any, content_type: str | None) -> None:
+    np.testing.assert_array_equal(rows_in(table, body, content_type), [[1, 2, 3]])
 
 
-def test_features_are_found_by_name_in_any_order_and_any_spelling_of_json() -> None:
-    escaped = json.dumps({"records": [{FEATURES[2]: 3, FEATURES[0]: 1, FEATURES[1]: 2}]}).encode()  # ASCII: \u00f6
-    assert b"\\u00f6" in escaped
-    np.testing.assert_array_equal(table.decode(escaped), [[1, 2, 3]])
-
-
-def test_integers_and_tiny_numbers_are_numbers() -> None:
-    body = b' {"inputs": [[-1, 2e0, 1e-400]], "records": null}\n'
-    np.testing.assert_array_equal(table.decode(body), [[-1, 2, 0]])
-
-
-REFUSED_TABLES: list[tuple[bytes, str | None, str]] = [
-    # wrong types
-    (b'{"inputs": [[1, 2, "3"]]}', "inputs[0][2]", "expected a number, got a string"),
-    (b'{"inputs": [[1, 2, 3], [1, true, 3]]}', "inputs[1][1]", "expected a number, got a boolean"),
-    (b'{"inputs": [[null, 2, 3]]}', "inputs[0][0]", "expected a number, got null"),
-    (b'{"inputs": [[1, 2, [3]]]}', "inputs[0][2]", "expected a number, got a list"),
-    (b'{"inputs": [[1, 2, {}]]}', "inputs[0][2]", "expected a number, got an object"),
-    (b'{"inputs": [1, 2, 3]}', "inputs[0]", "expected a list, got a number"),
-    (b'{"inputs": "rows"}', "inputs", "expected a list, got a string"),
-    (b'{"inputs": {"age": 1}}', "inputs", "expected a list, got an object"),
-    (b'{"records": [[1, 2, 3]]}', "records[0]", "expected an object, got a list"),
-    (b'{"records": {"age": 1}}', "records", "expected a list, got an object"),
-    (records((1, 2, 3), (1, 2, "3")), "records[1].größe.cm[1]", "expected a number, got a string"),
-    (records((1, None, 3)), "records[0].body mass", "expected a number, got null"),
-    # numbers that are none, or too large
-    (b'{"inputs": [[1, 2, 1e999]]}', "inputs[0][2]", TOO_LARGE),
-    (b'{"inputs": [[1, 2, 1e39]]}', "inputs[0][2]", TOO_LARGE),
-    (b'{"inputs": [[1, 2, 3], [-1e39, 2, 3]]}', "inputs[1][0]", TOO_LARGE),
-    (b'{"inputs": [[' + b"9" * 60 + b", 2, 3]]}", "inputs[0][0]", TOO_LARGE),
-    (b'{"inputs": [[' + b"9" * 5000 + b", 2, 3]]}", "inputs[0][0]", TOO_LARGE),
-    (records((1, 2, 3), (1, 1e39, 3)), "records[1].body mass", TOO_LARGE),
-    (b'{"inputs": [[1, 2, NaN]]}', None, "JSON has neither NaN nor Infinity (byte 19); leave such rows out or fill"),
-    (b'{"inputs": [[1, 2, -Infinity]]}', None, "JSON has neither NaN nor Infinity (byte 20); leave such rows out or fill"),
-    # wrong lengths
-    (b'{"inputs": [[1, 2, 3], [1, 2]]}', "inputs[1]", "expected 3 values, got 2"),
-    (b'{"inputs": [[1, 2, 3, 4]]}', "inputs[0]", "expected 3 values, got 4"),
-    (b'{"inputs": [[]]}', "inputs[0]", "expected 3 values, got 0"),
-    (b'{"inputs": []}', "inputs", "must hold at least one row"),
-    (b'{"records": []}', "records", "must hold at least one row"),
-    # keys
-    (b"{}", None, f"the body must hold exactly one of `inputs` and `records`: {TABLE_USAGE}"),
-    (b'{"inputs": null}', None, f"the body must hold exactly one of `inputs` and `records`: {TABLE_USAGE}"),
-    (b'{"inputs": [[1, 2, 3]], "records": []}', None, "the body must hold exactly one of `inputs` and `records`"),
-    (b'{"instances": [[1, 2, 3]]}', "instances", f"unknown key; {TABLE_USAGE}"),
-    (b'{"inputs": [[1, 2, 3]], "a ` - at `$.b": 1}', "a ` - at `$.b", "unknown key"),
-    (b'{"' + b"k" * 5000 + b'": 1}', "k" * 100 + "…", "unknown key"),
-    (records((1, 2)), "records[0].größe.cm[1]", "required, but missing"),
-    (b'{"records": [{}]}', "records[0].age", "required, but missing"),
-    (records((1, 2, 3), (1, 2, 3), color=4), "records[1].color", NO_FEATURE),
-    (records((1, 2, 3), Age=4), "records[0].Age", NO_FEATURE),
-    (records((1, 2, 3), **{"": 4}), "records[0].", NO_FEATURE),
-    # depth
-    (b'{"inputs": ' + b"[" * 1000 + b"1" + b"]" * 1000 + b"}", "inputs[0][0]", "expected a number, got a list"),
-    (b'{"inputs": ' + b"[" * 100_000, "inputs[0][0]", "expected a number, got a list"),
-    (b'{"deep": ' + b'{"a":' * 100_000, "deep", "unknown key"),
-    (b"[" * 100_000, None, f"the body must be an object, got a list; {TABLE_USAGE}"),
-    # not an object, not JSON, not text
-    (b"", None, f"the body is empty; {TABLE_USAGE}"),
-    (b" \n", None, f"the body is empty; {TABLE_USAGE}"),
-    (b"3", None, f"the body must be an object, got a number; {TABLE_USAGE}"),
-    (b'"rows"', None, f"the body must be an object, got a string; {TABLE_USAGE}"),
-    (b"null", None, f"the body must be an object, got null; {TABLE_USAGE}"),
-    (b"age=1", None, "the body is not JSON: invalid character (byte 0)"),
-    (b'{"inputs": [[1, 2, 3]', None, "the body is not JSON: input data was truncated"),
-    (b'{"inputs": [[1, 2, 3],]}', None, "the body is not JSON: trailing comma in array (byte 22)"),
-    (b'{"inputs": [[1, 2, 3]]} {}', None, "the body is not JSON: trailing characters (byte 25)"),
-    (b'{"inputs": [["\\ud800 and more"]]}', None, "the body is not JSON: unexpected end of escaped utf-16 surrogate pair"),
-    (b'{"\\ud800": 1}', None, "the body is not JSON: "),
-    (b'{"\xff": 1}', None, "the body is not UTF-8 (byte 2); send JSON in UTF-8"),
-    (b'\xff\xfe{\x00"\x00', None, "the body is not UTF-8 (byte 0); send JSON in UTF-8"),
-    (b'\xef\xbb\xbf{"inputs": [[1, 2, 3]]}', None, "the body starts with a byte order mark; send UTF-8 without one"),
-]
-
-REFUSED_IMAGES: list[tuple[bytes, str | None, str]] = [
-    (b'{"records": [{"0": 1}]}', "records", "this model takes images, and those only through `inputs`"),
-    (b'{"instances": []}', "instances", f"unknown key; {IMAGE_USAGE}"),
-    (b"{}", None, f"the body must hold `inputs`: {IMAGE_USAGE}"),
-    (b"", None, f"the body is empty; {IMAGE_USAGE}"),
-    (b'{"inputs": [[1, 2], [3, 4]]}', "inputs[0][0]", "expected a list, got a number"),
-    (b'{"inputs": [[[1, 2], [3, 4]], [[1, 2]]]}', "inputs[1]", "expected 2 values, got 1"),
-    (b'{"inputs": [[[1, 2], [3, 4]], [[1, 2], [3, 4, 5]]]}', "inputs[1][1]", "expected 2 values, got 3"),
-    (b'{"inputs": [[[], []]]}', "inputs[0][0]", "expected 2 values, got 0"),
-    (b'{"inputs": [[[1, 2], [3, "4"]]]}', "inputs[0][1][1]", "expected a number, got a string"),
-    (b'{"inputs": [[[1, 2], [3, 1e39]]]}', "inputs[0][1][1]", TOO_LARGE),
-]
-
-
-def shown(refused: list[tuple[bytes, str | None, str]]) -> list[str]:
-    return [repr(body[:40]) for body, _, _ in refused]
-
-
-@pytest.mark.parametrize(("body", "field", "message"), REFUSED_TABLES, ids=shown(REFUSED_TABLES))
-def test_a_wrong_table_is_refused_with_the_place_and_what_to_do(body: bytes, field: str | None, message: str) -> None:
-    with pytest.raises(InvalidInput) as caught:
-        table.decode(body)
-    assert caught.value.field == field
+@pytest.mark.parametrize(
+    ("codec", "body", "content_type", "error", "message"),
+    [
+        (image, CSV, "text/csv", UnsupportedMedia, "this model takes images"),
+        (messy, npy([[1]]), "application/x-npy", UnsupportedMedia, "this model takes cells that are not all numbers"),
+        (table, b"x", "image/png", UnsupportedMedia, "this model takes rows of a table as JSON, not image/png"),
+        (table, CSV, "text/csv; charset=latin-1", UnsupportedMedia, "CSV is read as UTF-8, not as latin-1"),
+        (table, npy([[1, 2, 3]]), "application/json", InvalidInput, "the body is an .npy file; send it with the Content-Type"),
+        (picture, b"\x89PNG\r\n\x1a\n", None, InvalidInput, "the body is a picture, sent without a Content-Type"),
+        (table, CSV, None, InvalidInput, "the body is not JSON: "),
+    ],
+)
+def test_what_a_model_does_not_take_is_told_apart_from_what_came_under_a_wrong_name(
+    codec: Codec, body: bytes, content_type: str | None, error: type[Refusal], message: str
+) -> None:
+    with pytest.raises(Refusal) as caught:
+        codec.parse(request_of(body, content_type))
+    assert type(caught.value) is error
     assert str(caught.value).startswith(message)
 
 
-@pytest.mark.parametrize(("body", "field", "message"), REFUSED_IMAGES, ids=shown(REFUSED_IMAGES))
-def test_a_wrong_image_is_refused_with_the_place_and_what_to_do(body: bytes, field: str | None, message: str) -> None:
+@pytest.mark.parametrize("codec", [table, image, regression])
+def test_a_reply_holds_an_answer_for_each_row_and_the_model_that_gave_it(codec: Codec) -> None:
+    schema = codec._schema
+    rows = rows_of(schema, 3)
+    work = codec.parse(request_of({"inputs": rows.tolist()}))
+    np.testing.assert_array_equal(work.rows, rows)
+    outputs = expected_of(schema, work.rows)
+    reply = work.encode(outputs)
+    assert (reply.status, reply.content_type) == (200, "application/json")
+    assert body_of(reply)["model"] == {"name": "tiny", "version": "7", "digest": "a" * 64}
+    for answer, expected in zip(body_of(reply)["predictions"], outputs.tolist(), strict=True):
+        if schema.task == "regression":
+            assert answer == {"value": expected[0]}
+        else:
+            assert answer["probabilities"] == dict(zip(schema.classes, expected, strict=True))
+            assert (answer["label"], answer["score"]) == max(answer["probabilities"].items(), key=lambda pair: pair[1])
+
+
+def test_an_answer_that_is_not_finite_is_refused_and_never_written() -> None:
+    with pytest.raises(InvalidInput, match="^row 0: the model has no finite answer"):
+        regression.parse(request_of({"inputs": [[1, 2]]})).encode(np.array([[np.nan]], dtype=np.float32))
+
+
+def test_top_k_leaves_the_most_likely_classes_the_first_of_them_first() -> None:
+    outputs = np.array([[0.25, 0.125, 0.625], [0.25, 0.5, 0.25]], dtype=np.float32)
+    for count in (1, 2, 3):
+        reply = image.parse(asked(f"top_k={count}", [[[0, 0], [0, 0]]] * 2)).encode(outputs)
+        found = [list(one["probabilities"].items()) for one in body_of(reply)["predictions"]]
+        assert found == [[("2", 0.625), ("0", 0.25), ("1", 0.125)][:count], [("1", 0.5), ("0", 0.25), ("2", 0.25)][:count]]
+
+
+@pytest.mark.parametrize("value", ["0", "3", "-1", "1.0", "", "two", "²", "9" * 5000])
+def test_a_top_k_that_is_no_number_of_classes_is_refused(value: str) -> None:
+    with pytest.raises(InvalidInput, match="^expected a whole number from 1 to 2, got ") as caught:
+        table.parse(asked(f"top_k={value}"))
+    assert caught.value.field == "top_k"
+    assert len(str(caught.value)) < 200
+
+
+def test_parameters_that_there_are_not_are_refused_and_the_one_that_there_is_is_named() -> None:
+    with pytest.raises(InvalidInput, match="^unknown parameter; there is `top_k`$") as caught:
+        table.parse(asked("topk=1"))
+    assert caught.value.field == "topk"
+    with pytest.raises(InvalidInput, match="there twice"):
+        table.parse(asked("top_k=1&top_k=2"))
+    with pytest.raises(InvalidInput, match="^only classes are ranked, and this model's task is regression$"):
+        regression.parse(asked("top_k=1", [[1.0, 2.0]]))
+
+
+STRICT_TABLE, STRICT_IMAGE, STRICT_MESSY = (Codec(facts_of(schema, strict=True)) for schema in (TABLE, IMAGE, MESSY))
+
+
+@pytest.mark.parametrize(
+    ("codec", "body", "content_type", "field", "named"),
+    [
+        (STRICT_TABLE, {"inputs": [[1, 2, 2], [1, 2, 2.01]]}, None, "inputs[1][2]", ("2.01", "-2", "2")),
+        (STRICT_TABLE, CSV, "text/csv", "rows[0].größe.cm[1]", ("3", "-2", "2")),
+        (STRICT_TABLE, npy([[0, 0, 0], [-3, 0, 0]]), "application/x-npy", "inputs[1][0]", ("-3", "-2", "2")),
+        (STRICT_IMAGE, {"inputs": [[[0, 1], [1, 1.5]]]}, None, "inputs[0][1][1]", ("1.5", "0", "1")),
+        (STRICT_MESSY, {"records": [{"age": 91, "member": True, "mass": 2}]}, None, "records[0].age", ("91", "0", "90")),
+        (STRICT_MESSY, {"records": [{"member": True, "mass": 2, "city": "Rome"}]}, None, "records[0].city", ("category",)),
+        (
+            STRICT_MESSY,
+            {"inputs": [[1, True, "Bern", "2025-01-01", 2]]},
+            None,
+            "inputs[0][3]",
+            ("2025-01-01", "1970-01-01", "2024-10-04"),
+        ),
+        (STRICT_MESSY, {"inputs": [[1, True, "Bern", "2024-01-01", 9.5]]}, None, "inputs[0][4]", ("9.5", "1", "9")),
+    ],
+)
+def test_a_strict_service_refuses_what_no_train_row_had_with_its_place_and_what_is_allowed(
+    codec: Codec, body: Any, content_type: str | None, field: str, named: tuple[str, ...]
+) -> None:
     with pytest.raises(InvalidInput) as caught:
-        image.decode(body)
+        codec.parse(request_of(body, content_type))
     assert caught.value.field == field
-    assert str(caught.value).startswith(message)
+    assert all(word in str(caught.value) for word in named)
+    lenient = Codec(facts_of(codec._schema))
+    assert len(lenient.parse(request_of(body, content_type)).rows) >= 1
 
 
-scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8)
-keys = st.sampled_from(["inputs", "records", *FEATURES, "rooms", "floor"]) | st.text(max_size=8)
-trees = st.recursive(scalars, lambda leaf: st.lists(leaf, max_size=4) | st.dictionaries(keys, leaf, max_size=4), max_leaves=25)
+def test_a_strict_service_takes_what_the_train_rows_had_and_what_is_missing() -> None:
+    assert rows_in(STRICT_TABLE, {"inputs": [[-2, 0, 2]]}).shape == (1, 3)
+    assert rows_in(STRICT_MESSY, {"records": [{"member": "no", "mass": 9, "joined": "2024-10-04T23:59"}]}).shape == (1, 6)
 
 
-@given(body=st.binary(max_size=300) | trees.map(lambda tree: json.dumps(tree).encode()))
-@example(body=b'{"\xff": 1}')
-@example(body=b'{"inputs": [[1, 2, 3]]}')
-def test_any_bytes_are_rows_or_refused_as_invalid_input(body: bytes) -> None:
-    for decoder, schema in ((table, TABLE), (image, IMAGE), (regression, REGRESSION)):
+@pytest.mark.parametrize(
+    ("refusal", "status", "error", "headers"),
+    [
+        (
+            InvalidInput("no", field="inputs[0]"),
+            400,
+            {"code": "invalid_input", "message": "no", "field": "inputs[0]"},
+            [],
+        ),
+        (TooLarge("no"), 413, {"code": "request_entity_too_large", "message": "no"}, []),
+        (NotReady("no"), 503, {"code": "not_ready", "message": "no"}, []),
+        (Overloaded("no", retry_after=3), 503, {"code": "overloaded", "message": "no"}, [("Retry-After", "3")]),
+        (Unauthorized("no"), 401, {"code": "unauthorized", "message": "no"}, [("WWW-Authenticate", "Bearer")]),
+        (InvalidInput("\ud800", field="a\udfff"), 400, {"code": "invalid_input", "message": "?", "field": "a?"}, []),
+    ],
+)
+def test_a_refusal_is_an_error_of_code_message_and_field_with_the_headers_that_belong_to_it(
+    refusal: Refusal, status: int, error: dict[str, str], headers: list[tuple[str, str]]
+) -> None:
+    reply = refuse(refusal, request_of(b""))
+    assert (reply.status, body_of(reply), reply.headers) == (status, {"error": error}, headers)
+
+
+contents = st.binary(max_size=200) | st.sampled_from([CSV, npy([[1, 2, 3]]), b'{"inputs": [[1, 2, 3]]}'])
+types = st.sampled_from(
+    ["application/json", "text/csv", "application/x-npy", "image/png", "multipart/form-data; boundary=x", ""]
+)
+
+
+@given(
+    body=contents,
+    content_type=types,
+    cut=st.integers(0, 200),
+    query=st.sampled_from(["", "top_k=1", "a"]) | st.text(max_size=9),
+)
+def test_any_bytes_of_any_type_are_rows_or_refused(body: bytes, content_type: str, cut: int, query: str) -> None:
+    messages = []
+    for codec in (table, messy, image, picture):
+        request = Request("POST", "/predict", query, {"content-type": content_type}.get, body[:cut])
         try:
-            rows = decoder.decode(body)
-        except InvalidInput:
+            rows = codec.parse(request).rows
+        except Refusal as refused:
+            reply = refuse(refused, request)
+            messages.append(body_of(reply)["error"]["message"])
             continue
-        assert rows.shape == (len(rows), *schema.shape)
-        assert np.isfinite(rows).all()
-
-
-numbers = st.floats(allow_nan=False, allow_infinity=False) | st.integers(-(10**6), 10**6) | st.none() | st.just("1")
-almost_rows = st.lists(st.lists(numbers, min_size=2, max_size=4), max_size=4)
-almost_records = st.lists(st.dictionaries(st.sampled_from([*FEATURES, "other"]), numbers, max_size=4), max_size=3)
-
-
-@given(inputs=almost_rows | st.none(), named=almost_records | st.none())
-def test_a_body_that_is_almost_right_is_rows_or_refused_as_invalid_input(inputs: Any, named: Any) -> None:
-    try:
-        rows = table.decode(json.dumps({"inputs": inputs, "records": named}).encode())
-    except InvalidInput:
-        return
-    sent = inputs if named is None else [[record[feature] for feature in FEATURES] for record in named]
-    np.testing.assert_array_equal(rows, np.asarray(sent, dtype=np.float32))
-
-
-@pytest.mark.parametrize("names", [('height "', "b"), ("a\\b", "b"), ("a\nb", "b"), ("twice", "twice")])
-def test_a_schema_whose_feature_names_cannot_be_keys_is_refused(names: tuple[str, ...]) -> None:
-    features = tuple(Feature(name, 0.0, 1.0) for name in names)
-    schema = Schema(task="regression", kind="table", shape=(2,), target="y", minimum=0, maximum=1, features=features)
-    with pytest.raises(BundleError, match="^the schema's feature names cannot be served: "):
-        Decoder(schema)
-
-
-def test_an_answer_is_compact_json_with_its_model() -> None:
-    assert encode([{"value": 1.5}], {"name": "tiny"}) == b'{"predictions":[{"value":1.5}],"model":{"name":"tiny"}}'
-
-
-def test_columns_of_the_data_that_the_model_does_not_take_may_stand_in_a_record_and_change_nothing() -> None:
-    schema = msgspec.structs.replace(TABLE, unused=("customer id", "churned", 'odd"name'))
-    decoder = Decoder(schema)
-    plain = {feature.name: float(index) for index, feature in enumerate(TABLE.features)}
-    body = msgspec.json.encode({"records": [{**plain, "churned": None, "customer id": [1, {"a": 2}]}, plain]})
-    np.testing.assert_array_equal(decoder.decode(body)[0], decoder.decode(body)[1])
-    with pytest.raises(InvalidInput) as caught:
-        decoder.decode(msgspec.json.encode({"records": [{**plain, "churnd": 1}]}))
-    assert caught.value.field == "records[0].churnd"
+        assert rows.shape == (len(rows), *codec._schema.shape)
+    assert all(messages)

@@ -14,13 +14,11 @@ from numpy.typing import NDArray
 from onnx import helper
 from PIL import Image
 
-from serving import images
 from serving.app import create_app
 from serving.bundle import Bundle, Golden
 from serving.columns import Encoder
 from serving.errors import BundleError
 from serving.predictor import Predictor
-from serving.protocols import pictures as protocol
 from serving.schema import Schema
 from tests.serving.conftest import (
     ATOL,
@@ -103,14 +101,6 @@ def form_of(**files: Any) -> dict[str, Any]:
         ({"data": png(PIXELS[0]), "content_type": FORM}, None, "the body is no whole multipart/form-data; send a picture's"),
         ({"data": png(PIXELS[0]), "content_type": f"{FORM}; boundary=ü"}, None, "the body is no whole multipart/form-data"),
         (
-            {
-                "data": b'--c\r\nContent-Disposition: form-data; name="a"; filename="x"\r\n\r\n\r\n' * 1001 + b"--c--",
-                "content_type": f"{FORM}; boundary=c",
-            },
-            None,
-            "the form holds more than 1000 files",
-        ),
-        (
             {"data": png(PIXELS[0])},
             None,
             "the body is a picture, sent without a Content-Type, so it is not read as one; send a",
@@ -143,31 +133,6 @@ def test_a_picture_with_another_content_type_is_told_which_one_to_send(
     message = response.get_json()["error"]["message"]
     assert message.startswith(f"the body is a picture, sent with the Content-Type {content_type}, so ")
     assert message.endswith("curl -H 'Content-Type: image/png' --data-binary @picture.png")
-
-
-def test_pictures_that_are_too_large_together_are_refused_before_one_is_decoded(
-    pictures: FlaskClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    buffer = io.BytesIO()
-    Image.new("1", (6000, 3000)).save(buffer, "PNG")  # 18 million pixels in 3 kB
-    files = {name: (io.BytesIO(buffer.getvalue()), "x.png") for name in "abc"}
-    decoded: list[Any] = []
-
-    def watched(*arguments: Any, **named: Any) -> Any:
-        decoded.append(None)
-        return images.decode(*arguments, **named)
-
-    monkeypatch.setattr(protocol, "decode", watched)
-    response = pictures.post("/predict", **form_of(**files))
-    assert (response.status_code, len(decoded)) == (400, 0)
-    assert response.get_json()["error"] == {
-        "code": "invalid_input",
-        "message": "the pictures up to this one have 54,000,000 pixels in all, and 50,000,000 are the limit of a request; "
-        "send fewer in a request, or smaller ones",
-        "field": "files[2]",
-    }
-    files = {name: (io.BytesIO(buffer.getvalue()), "x.png") for name in "ab"}
-    assert (pictures.post("/predict", **form_of(**files)).status_code, len(decoded)) == (200, 2)
 
 
 @pytest.mark.parametrize("schema", [TABLE, IMAGE], ids=["table", "arrays"])

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from serving.bundle import Bundle
+from serving.options import parse
 from tests.conftest import Project
 
 
@@ -27,7 +28,14 @@ def test_a_missing_bundle_is_made_and_the_service_gets_every_option(project: Pro
     assert words[:4] == [sys.executable, "-m", "serving", "--bundle"]
     Bundle(Path(words[4]))
     options = dict(zip(words[5::2], words[6::2], strict=True))
-    assert options == {"--host": "0.0.0.0", "--port": "8123", "--workers": "2", "--threads": "16", "--max-body-mb": "16"}
+    assert {
+        "--host": "0.0.0.0",
+        "--port": "8123",
+        "--workers": "2",
+        "--threads": "1",
+        "--grace": "2.0",
+    }.items() <= options.items()
+    parse(words[3:])  # the service knows every one of them
 
 
 def test_what_was_exported_on_request_is_what_is_served(project: Project, started: list[list[str]]) -> None:
@@ -36,6 +44,48 @@ def test_what_was_exported_on_request_is_what_is_served(project: Project, starte
     project.run("serve")
     assert project.latest == trained
     assert Bundle(Path(started[0][4])).description.artifact.runtime == "torchscript"
+
+
+QUICK_SELECT = (
+    "select.objective=bytes",
+    "select.max_drop=0.2",
+    "benchmark.precisions=[fp32]",
+    "benchmark.window_ms=2.0",
+    "benchmark.windows=3",
+    "benchmark.agree=0.9",
+)
+
+
+def test_a_selection_older_than_the_export_is_asked_about_and_nothing_is_measured(
+    project: Project, started: list[list[str]]
+) -> None:
+    project.run("select", *QUICK_SELECT)
+    assert project.run("serve")[0] == 0
+    project.run("export", "export.golden_rows=8")
+    code, out, err = project.run("serve")
+    folder = Path("runs") / project.latest.name / "select"
+    assert (code, out) == (2, [])
+    (line,) = err
+    assert line.partition("; ")[0] == f"serve: what {folder} chose is out of date (benchmark: exported changed)"
+    assert line.partition("; ")[2] == "choose with `make select`, or take export's bundle with serve.bundle=export"
+    code, _, err = project.run("serve", "select.tie=0.5", "export.golden_rows=16")
+    assert (code, err[0].partition(" chose ")[2].partition(";")[0]) == (
+        2,
+        "is out of date (export: export.golden_rows was 8, is 16)",
+    ), "nothing is exported for it either"
+    assert project.run("serve", "serve.bundle=export")[0] == 0
+    assert [words[4] for words in started] == [str(folder / "bundle"), str(folder.parent / "export" / "bundle")]
+
+
+def test_where_select_chose_nothing_the_bundle_of_export_is_served_on_request_only(
+    project: Project, started: list[list[str]]
+) -> None:
+    assert project.run("select", *QUICK_SELECT, "select.max_bytes=10")[0] == 3
+    code, out, err = project.run("serve")
+    assert (code, out, len(err), started) == (2, [], 1, [])
+    assert err[0].startswith(f"serve: select chose nothing, runs/{project.latest.name}/select.partial is what it left; ")
+    assert project.run("serve", "serve.bundle=export")[0] == 0
+    assert started[0][4].endswith("/export/bundle")
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg", "webp", "gif", "bmp"])

@@ -1,0 +1,1 @@
+"""How fast the service is, beside other model servers: `python -m benchmarks.serving`, see docs/serving-speed.md."""

@@ -1,0 +1,177 @@
+"""How the processes of one service agree: orders from one side, reports from each worker, as small files in a shared folder.
+
+    control = Control(folder)
+    order = control.order_swap(Path("models/current"))     # the parent on SIGHUP, or a worker on POST /admin/reload
+    reports = control.outcome(order, patience_s=60)         # what each worker made of it
+
+An order is a file that is replaced atomically, so that a worker reads the old one or the new one; workers look every tenth of a
+second. No folder: one process, which keeps orders to itself.
+"""
+
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+
+from serving.bundle import Bundle
+from serving.errors import BundleError
+
+POLL_S = 0.1
+_ORDER, _LOCK = "order.json", "order.lock"
+_NEVER = -1, -1
+
+
+class Order(msgspec.Struct, frozen=True):
+    """What every worker is to do: serve `bundle`, whose content is `seal`; take no new work when draining.
+
+    served: what the last order that all workers followed made them serve; a worker that starts late begins there. before: what
+    they served until then, to go back to.
+    """
+
+    generation: int = 0
+    bundle: str = ""
+    seal: str = ""
+    served: str = ""
+    served_seal: str = ""
+    before: str = ""
+    before_seal: str = ""
+    draining: bool = False
+
+
+class Report(msgspec.Struct, frozen=True):
+    """What one worker made of an order: the digest that it serves now, and why it refused, if it did."""
+
+    pid: int
+    generation: int
+    digest: str
+    refused: str | None = None
+
+
+class Control:
+    """Orders and reports of one service."""
+
+    def __init__(self, folder: Path | None) -> None:
+        self._folder = folder
+        self._order = Order()  # without a folder
+        self._reports: dict[int, Report] = {}
+        self._seen: tuple[tuple[int, int], Order] = (_NEVER, Order())
+
+    def order(self) -> Order:
+        """Return the present order; reads the file only when it has changed."""
+        if self._folder is None:
+            return self._order
+        path = self._folder / _ORDER
+        try:
+            found = path.stat()
+            changed = found.st_mtime_ns, found.st_ino  # two orders may come within one tick of the clock
+            if changed != self._seen[0]:
+                self._seen = changed, msgspec.json.decode(path.read_bytes(), type=Order)
+        except FileNotFoundError:  # nobody has ordered anything yet
+            return Order()
+        return self._seen[1]
+
+    def begin(self, bundle: Bundle) -> None:
+        """Note what the service starts with."""
+        with self._locked():
+            if not self.order().served:
+                self._give(self.order(), served=str(bundle.folder.resolve()), served_seal=bundle.description.seal)
+
+    def order_swap(self, folder: Path) -> Order:
+        """Tell every worker to serve the bundle in `folder`; raises BundleError or CorruptFile at once when it is none."""
+        bundle = Bundle(folder.resolve())
+        with self._locked():
+            order = self.order()
+            return self._give(order, generation=order.generation + 1, bundle=str(bundle.folder), seal=bundle.description.seal)
+
+    def order_rollback(self) -> Order:
+        """Tell every worker to serve what was served before the last swap; raises BundleError where that is gone."""
+        order = self.order()
+        if not order.before:
+            raise BundleError("nothing was served before this model, so there is nothing to go back to")
+        if Bundle(Path(order.before)).description.seal != order.before_seal:
+            raise BundleError(
+                f"{order.before}: not the bundle that was served from here; keep each bundle in a folder of its own"
+            )
+        return self.order_swap(Path(order.before))
+
+    def settle(self, order: Order) -> None:
+        """Note that all workers followed an order: those that start from now on begin with its bundle."""
+        with self._locked():
+            present = self.order()
+            if present.generation == order.generation and present.served_seal != order.seal:
+                before = {"before": present.served, "before_seal": present.served_seal}
+                self._give(present, served=order.bundle, served_seal=order.seal, **before)
+
+    def drain(self) -> None:
+        """Tell every worker that the service is about to stop."""
+        with self._locked():
+            self._give(self.order(), draining=True)
+
+    def report(self, report: Report) -> None:
+        """Say what this worker made of an order."""
+        if self._folder is None:
+            self._reports[report.pid] = report
+        else:
+            _replace(self._folder / f"worker-{report.pid}.json", msgspec.json.encode(report))
+
+    def reports(self) -> list[Report]:
+        """Return the latest report of each worker that lives."""
+        if self._folder is None:
+            return list(self._reports.values())
+        found = []
+        for path in sorted(self._folder.glob("worker-*.json")):
+            report = msgspec.json.decode(path.read_bytes(), type=Report)
+            if _lives(report.pid):
+                found.append(report)
+            else:
+                path.unlink(missing_ok=True)
+        return found
+
+    def outcome(self, order: Order, *, patience_s: float) -> list[Report]:
+        """Wait until every worker has reported on an order, and return the reports; those of the slow are missing."""
+        deadline = time.monotonic() + patience_s
+        while True:
+            reports = self.reports()
+            done = [report for report in reports if report.generation >= order.generation]
+            if reports and (len(done) == len(reports) or time.monotonic() > deadline):
+                return done
+            time.sleep(POLL_S / 4)
+
+    def _give(self, order: Order, **changes: object) -> Order:
+        given = msgspec.structs.replace(order, **changes)
+        if self._folder is None:
+            self._order = given
+        else:
+            _replace(self._folder / _ORDER, msgspec.json.encode(given))
+        return given
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        if self._folder is None:
+            yield
+            return
+        with (self._folder / _LOCK).open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            self._seen = _NEVER, Order()  # what others gave must not be overlooked
+            yield
+
+
+def _replace(path: Path, payload: bytes) -> None:
+    """Write without an fsync: the folder ends with the service."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_bytes(payload)
+    temporary.replace(path)
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -1,0 +1,249 @@
+"""The micro-batcher: one thread that computes, fed by whatever waits.
+
+    engine = Engine(predictor.predict, wait_s=2.0)
+    ticket = Ticket(rows, deadline=None, future=loop.create_future(), loop=loop)
+    engine.submit(ticket)                       # Overloaded when it would wait too long
+    outputs = await ticket.future
+
+Greedy, as Triton's dynamic batcher is without a queue delay: the moment the model is free it takes what waits, up to
+`batch_rows`; nothing waits for company, so an idle service adds no delay, and the thread sleeps on a condition. All rows of an
+engine have one shape and one model. A batch that fails is computed again member by member: a poisoned request fails alone.
+What nobody waits for any more is dropped before it is computed. A small model is not worth a hand-over between threads: the
+caller computes it itself, where `inline` says so.
+"""
+
+import asyncio
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from itertools import groupby
+from math import ceil
+
+import numpy as np
+
+from serving.errors import DeadlineExceeded, Overloaded
+from serving.schema import Array
+
+INLINE_S = 0.001  # a call of the model that is shorter than this is cheaper than a hand-over, and holds nobody up
+_CHUNK_S = 0.02  # a large request is computed in pieces of about this long, so that others get in between
+_SIZES = (1, 2, 4, 8, 16, 32, 64)
+_WORTH = 0.9  # a larger batch is worth its delay when it takes less than this share of the time for each row
+_MEMORY = 0.9  # of the running mean of seconds for each row
+_SURPRISE = 4.0  # times the mean that a call may count
+
+_LATE = "the deadline passed before the answer was there; allow more time, or send fewer rows"
+
+
+@dataclass(slots=True, eq=False)
+class Ticket:
+    """Rows that wait to be computed, and the future of their answers.
+
+    deadline: `time.monotonic()` after which nobody waits. queue_s, compute_s, batch: filled in for telemetry.
+    """
+
+    rows: Array  # (batch, *shape)
+    deadline: float | None
+    future: "asyncio.Future[Array] | Future[Array]"
+    loop: asyncio.AbstractEventLoop | None = None
+    submitted: float = field(default_factory=time.monotonic)
+    queue_s: float = 0.0
+    compute_s: float = 0.0
+    batch: int = 0
+    taken: int = 0
+    parts: list[Array] = field(default_factory=list)
+
+    def settle(self, result: Array | BaseException) -> None:
+        """Give the waiting side its answer, on its own thread; one that has gone is let go."""
+        if self.future.done():
+            return
+        if isinstance(result, BaseException):
+            self.future.set_exception(result)
+        else:
+            self.future.set_result(result)
+
+    def expire(self) -> None:
+        """Tell the waiting side that its deadline has passed."""
+        self.settle(DeadlineExceeded(_LATE))
+
+
+_Piece = tuple[Ticket, int, int]  # rows [start, stop) of a ticket
+_Settled = tuple[Ticket, Array | BaseException]
+
+
+class Engine:
+    """Computes tickets in the order in which they came, several at a time."""
+
+    def __init__(self, predict: Callable[[Array], Array], shape: tuple[int, ...], *, batch_rows: int, wait_s: float) -> None:
+        """Measure the model for a moment, then start the thread.
+
+        predict: (batch, *shape) to (batch, outputs). batch_rows: 0 chooses the largest batch that pays.
+        """
+        self._predict = predict
+        self._wait_s = wait_s
+        self.batch_rows, self.row_s, self._first_s = _measured(predict, shape, batch_rows)
+        self._chunk = max(1, min(4096, int(_CHUNK_S / self.row_s)))
+        self._waiting: deque[Ticket] = deque()
+        self._queued = 0  # rows
+        self._changed = threading.Condition()
+        self._closed = False
+        self._thread: threading.Thread | None = None
+
+    @property
+    def queue_rows(self) -> int:
+        """Rows that wait."""
+        return self._queued
+
+    def inline(self, rows: int) -> bool:
+        """Return whether the caller computes that many rows faster itself than by asking."""
+        return self._first_s + self.row_s * (rows - 1) < INLINE_S and not self._queued
+
+    def compute(self, rows: Array) -> Array:
+        """Compute rows on the caller's thread."""
+        return self._predict(rows)
+
+    def submit(self, ticket: Ticket) -> None:
+        """Queue a ticket. Raises Overloaded when its turn would come too late."""
+        rows = len(ticket.rows)
+        with self._changed:
+            wait = self._queued * self.row_s
+            patience = self._wait_s if ticket.deadline is None else min(self._wait_s, ticket.deadline - time.monotonic())
+            if self._queued and wait > patience:
+                raise Overloaded(
+                    f"{self._queued} rows wait already, about {wait:.1f} s of work; try again in a moment",
+                    retry_after=max(1, ceil(wait)),
+                )
+            self._waiting.append(ticket)
+            self._queued += rows
+            if self._thread is None:
+                # Started late, so that a model that is always computed inline has no thread.
+                self._thread = threading.Thread(target=self._work, name="engine", daemon=True)
+                self._thread.start()
+            self._changed.notify()
+
+    def close(self) -> None:
+        """End the thread once everything that waits has been answered."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
+
+    def _work(self) -> None:
+        while True:
+            with self._changed:
+                while not self._waiting:
+                    if self._closed:
+                        self._thread = None  # a ticket of somebody who took this engine just before it closed starts another
+                        return
+                    self._changed.wait()
+                pieces, settled = self._take()
+            try:
+                settled += self._answered(pieces) if pieces else []
+            except Exception as error:  # a fault of our own must not end the thread that everybody waits for
+                settled += [(ticket, error) for ticket, _, _ in pieces]
+            _deliver(settled)
+
+    def _take(self) -> tuple[list[_Piece], list[_Settled]]:
+        """Take what waits, up to a batch; a ticket of more rows is taken in pieces, and goes to the end for its next one."""
+        now = time.monotonic()
+        pieces: list[_Piece] = []
+        late: list[_Settled] = []
+        room = self.batch_rows
+        while self._waiting:
+            ticket = self._waiting[0]
+            left = len(ticket.rows) - ticket.taken
+            if ticket.future.done() or (ticket.deadline is not None and ticket.deadline <= now):
+                self._waiting.popleft()
+                self._queued -= left
+                late.append((ticket, DeadlineExceeded(_LATE)))
+                continue
+            if pieces and left > room:
+                break
+            self._waiting.popleft()
+            count = min(left, max(room, self._chunk))
+            if not ticket.taken:
+                ticket.queue_s = now - ticket.submitted
+            pieces.append((ticket, ticket.taken, ticket.taken + count))
+            ticket.taken += count
+            self._queued -= count
+            room -= count
+            if count < left:
+                self._waiting.append(ticket)
+            if room <= 0:
+                break
+        return pieces, late
+
+    def _answered(self, pieces: list[_Piece]) -> list[_Settled]:
+        started = time.monotonic()
+        found = self._outputs(pieces)
+        seconds = time.monotonic() - started
+        count = sum(stop - start for _, start, stop in pieces)
+        row_s = min(seconds / count, _SURPRISE * self.row_s)  # a machine that stood still says nothing about the model
+        self.row_s = _MEMORY * self.row_s + (1 - _MEMORY) * row_s
+        settled: list[_Settled] = []
+        for (ticket, _, stop), outputs in zip(pieces, found, strict=True):
+            ticket.compute_s += seconds
+            ticket.batch = max(ticket.batch, count)
+            if isinstance(outputs, BaseException):
+                settled.append((ticket, outputs))
+                continue
+            ticket.parts.append(outputs)
+            if stop == len(ticket.rows):
+                settled.append((ticket, outputs if len(ticket.parts) == 1 else np.concatenate(ticket.parts)))
+        return settled
+
+    def _outputs(self, pieces: list[_Piece]) -> list[Array | BaseException]:
+        """Return the answers of each piece, or what it failed with."""
+        rows = [ticket.rows[start:stop] for ticket, start, stop in pieces]
+        try:
+            outputs = self._predict(rows[0] if len(rows) == 1 else np.concatenate(rows))
+        except Exception as error:  # whatever a runtime raises; the waiting side answers it
+            if len(pieces) == 1:
+                return [error]
+            return [self._outputs([piece])[0] for piece in pieces]
+        ends = np.cumsum([len(some) for some in rows])[:-1]
+        return list(np.split(outputs, ends)) if len(rows) > 1 else [outputs]
+
+
+def _deliver(settled: Iterable[_Settled]) -> None:
+    """Settle each ticket where it is waited for; an event loop is woken once for all of its tickets."""
+
+    def home(one: _Settled) -> int:
+        return id(one[0].loop)
+
+    for _, group in groupby(sorted(settled, key=home), key=home):
+        together = list(group)
+        loop = together[0][0].loop
+        if loop is None:
+            _settle(together)
+        elif not loop.is_closed():  # closed: the worker has ended, and so has everybody who waited
+            loop.call_soon_threadsafe(_settle, together)
+
+
+def _settle(settled: list[_Settled]) -> None:
+    for ticket, result in settled:
+        ticket.settle(result)
+
+
+def _measured(predict: Callable[[Array], Array], shape: tuple[int, ...], batch_rows: int) -> tuple[int, float, float]:
+    """Return the batch size that pays, seconds for each row of it, and seconds of a call with one row."""
+    first = _seconds(predict, np.zeros((1, *shape), dtype=np.float32))
+    best, row_s = 1, first
+    for size in _SIZES[1:]:
+        if size * row_s > 2 * _CHUNK_S or (batch_rows and size > batch_rows):
+            break
+        each = _seconds(predict, np.zeros((size, *shape), dtype=np.float32)) / size
+        if each < _WORTH * row_s:
+            best, row_s = size, each
+    return batch_rows or best, row_s, first
+
+
+def _seconds(predict: Callable[[Array], Array], rows: Array) -> float:
+    """Median seconds of a few calls."""
+    found = []
+    for _ in range(5):
+        started = time.perf_counter()
+        predict(rows)
+        found.append(time.perf_counter() - started)
+    return max(sorted(found)[2], 1e-7)

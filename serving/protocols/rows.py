@@ -1,0 +1,48 @@
+"""What rows of every format have in common: how the place of a value is written, and the checks that follow decoding.
+
+place(schema, "records", 2, 0)                  # records[2].age
+check_count(len(rows), schema, limits, "inputs")
+check_finite(array, schema, "inputs")
+"""
+
+from math import prod
+
+import numpy as np
+
+from serving.columns import TOO_LARGE
+from serving.errors import InvalidInput, TooLarge
+from serving.facts import Limits
+from serving.schema import Array, Schema
+
+
+def place(schema: Schema, field: str, row: int, position: int) -> str:
+    """Return the path of a value.
+
+    field: `inputs`, whose rows are arrays, or the name of a list of records. position: in the row's numbers, flat; of a table's
+    cell of two numbers, such as a date, either one.
+    """
+    if not schema.features:
+        return f"{field}[{row}]" + "".join(f"[{index}]" for index in np.unravel_index(position, schema.shape))
+    column = int(np.searchsorted(schema.starts, position, side="right")) - 1
+    return f"{field}[{row}][{column}]" if field == "inputs" else f"{field}[{row}].{schema.features[column].name}"
+
+
+def check_count(count: int, schema: Schema, limits: Limits, field: str) -> None:
+    """Raise InvalidInput for no rows, TooLarge for more values than one request may hold."""
+    if not count:
+        raise InvalidInput("must hold at least one row", field=field)
+    width = prod(schema.shape)
+    if count * width > limits.values:
+        raise TooLarge(
+            f"{count:,} rows are more than the {limits.values // width:,} that one request may hold; send fewer in a request",
+            field=field,
+        )
+
+
+def check_finite(array: Array, schema: Schema, field: str) -> None:
+    """Raise InvalidInput with the place of the first number that is not finite in 32 bits. array: (batch, *schema.shape)."""
+    finite = np.isfinite(array)
+    if not finite.all():
+        row, position = np.argwhere(~finite.reshape(len(array), -1))[0].tolist()
+        message = "is NaN, which is no number; send finite numbers" if np.isnan(array[row].flat[position]) else TOO_LARGE
+        raise InvalidInput(message, field=place(schema, field, row, position))

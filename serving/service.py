@@ -1,0 +1,175 @@
+"""From a request to a reply, whatever server carries them.
+
+    service = Service(Bundle(folder), Settings())
+    reply = service.answer(endpoint, request)              # on the caller's thread, as Flask's views do
+    reply = await service.answer_soon(endpoint, request)   # on an event loop, as the gate does
+
+Both drive the same steps (serving.job): route, parse, compute here or in the model's engine, encode.
+"""
+
+import asyncio
+import hmac
+import os
+import threading
+import time
+from concurrent.futures import Future, wait
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from serving.bundle import Bundle
+from serving.control import Control, Report
+from serving.encodings import deflated
+from serving.endpoints import Endpoint, codecs_of, routes_to
+from serving.engine import Ticket
+from serving.errors import ServingError, Unauthorized, without_folder
+from serving.exchange import Reply, Request
+from serving.facts import ModelFacts
+from serving.fleet import Fleet
+from serving.job import Job
+from serving.settings import Settings
+from serving.shadow import follow
+from serving.telemetry import Entry, Ledger, RequestLog
+
+_EXAMPLE_ROWS, _EXAMPLE_PICTURES = 24, 6
+
+
+class Service:
+    """The models, what is counted about them, and the steps of a request."""
+
+    def __init__(self, bundle: Bundle, settings: Settings) -> None:
+        """Load the models; the service lives, unready, where that fails."""
+        self.settings = settings
+        self.control = Control(settings.shared)
+        self.control.begin(bundle)
+        self._following = threading.Lock()
+        self._followed = self.control.order().generation
+        self.fleet = Fleet(bundle, settings, codecs_of, seal=self.control.order().served_seal)
+        log = RequestLog(settings.log_file, inputs=settings.log_inputs) if settings.log_file else None
+        self.ledger = Ledger(shared=settings.shared, log=log)
+        self.ledger.gauge("slipway_ready", lambda: float(self.ready), merge="min")
+        self.ledger.gauge("slipway_queue_rows", self._queue_rows)
+        self.routes: dict[tuple[str, str], Endpoint] = {}  # where the models answer, for an exact method and path
+        self._renew()
+
+    @property
+    def ready(self) -> bool:
+        """Whether requests should come here."""
+        return self.fleet.live is not None and not self.fleet.draining
+
+    def answer(self, endpoint: Endpoint, request: Request) -> Reply:
+        """Answer a request on this thread."""
+        job = Job(endpoint, request)
+        steps = job.steps(self.fleet, None)
+        try:
+            _wait(next(steps))
+            steps.send(None)
+        except StopIteration as done:
+            return self._written_down(job, done.value)
+        raise AssertionError("the steps wait once")
+
+    async def answer_soon(self, endpoint: Endpoint, request: Request) -> Reply:
+        """Answer a request on the running event loop, which is free while the model computes."""
+        loop = asyncio.get_running_loop()
+        job = Job(endpoint, request)
+        steps = job.steps(self.fleet, loop)
+        try:
+            await _awaited(next(steps), loop)
+            steps.send(None)
+        except StopIteration as done:
+            return self._written_down(job, done.value)
+        raise AssertionError("the steps wait once")
+
+    def check_key(self, request: Request) -> None:
+        """Raise Unauthorized where a key is asked for and the request's is none of them."""
+        if not self.settings.keys:
+            return
+        given = given_key(request)
+        # Every key is compared, each in constant time, so that the time says nothing about any of them.
+        if not sum(hmac.compare_digest(given, key) for key in self.settings.keys):
+            raise Unauthorized("this service asks for a key: send Authorization: Bearer <key>, or X-API-Key")
+
+    def note(self, endpoint: Endpoint, request: Request, status: int, reason: str = "") -> None:
+        """Write down a request that went to no model."""
+        total = time.monotonic() - request.arrived
+        self.ledger.record(
+            Entry(endpoint.protocol, status, "", 0, 0.0, 0.0, 0.0, 0.0, 0.0, total, 0, request.id, time.time(), reason)
+        )
+
+    def facts(self) -> ModelFacts | None:
+        """Return what is known of the live model."""
+        return None if self.fleet.live is None else self.fleet.live.facts
+
+    def examples(self) -> list[Any]:
+        """Return rows as a client sends them, and files of pictures, that the evaluated model has answered."""
+        if self.fleet.live is None:
+            return []
+        golden = self.fleet.live.golden
+        return [*golden.inputs[:_EXAMPLE_ROWS], *golden.pictures[:_EXAMPLE_PICTURES]]
+
+    def follow(self) -> None:
+        """Do what the present order says, and report on it; a bundle that is not fit is refused, and the old model stays."""
+        with self._following:
+            order = self.control.order()
+            self.fleet.draining = order.draining
+            if order.generation == self._followed:
+                return
+            refused: str | None = None
+            try:
+                self.fleet.swap(Path(order.bundle), order.seal)
+                self._renew()
+            except ServingError as error:
+                refused = without_folder(error, Path(order.bundle))
+            self.ledger.count("slipway_swaps_total", {"result": "refused" if refused else "done"})
+            self._followed = order.generation
+            self.report(refused)
+
+    def report(self, refused: str | None = None) -> None:
+        """Say what this worker serves."""
+        self.control.report(Report(os.getpid(), self._followed, self.fleet.digest, refused))
+
+    def _renew(self) -> None:
+        """Note which models there are: where they answer, and what their train rows looked like."""
+        models = self.fleet.models()
+        versions = [model.facts.description.version for model in models.values()]
+        self.routes = routes_to(self.fleet.description.name, versions)
+        self.ledger.watch({role: (model.facts, model.reference) for role, model in models.items()})
+
+    def _written_down(self, job: Job, reply: Reply) -> Reply:
+        model, outputs = job.model, job.outputs
+        self.ledger.record(job.entry(reply, "live" if model is None else self.fleet.role(model)))
+        if outputs is not None and self.fleet.shadow is not None:
+            assert job.work is not None
+            follow(self.fleet.shadow, job.work.rows, outputs, job.computed - job.decoded, self.ledger)
+        return deflated(reply, job.request.header("accept-encoding"))
+
+    def _queue_rows(self) -> float:
+        return float(sum(model.engine.queue_rows for model in self.fleet.models().values()))
+
+
+def given_key(request: Request) -> bytes:
+    """Return the key that a request brings, or nothing."""
+    scheme, _, key = (request.header("authorization") or "").partition(" ")
+    if scheme.lower() != "bearer":
+        key = request.header("x-api-key") or ""
+    return key.strip().encode()
+
+
+def _wait(ticket: Ticket) -> None:
+    """Wait until a ticket is settled, whatever its answer is; at its deadline, settle it."""
+    assert isinstance(ticket.future, Future)
+    remaining = None if ticket.deadline is None else max(0.0, ticket.deadline - time.monotonic())
+    if not wait([ticket.future], timeout=remaining).done:
+        ticket.expire()
+
+
+async def _awaited(ticket: Ticket, loop: asyncio.AbstractEventLoop) -> None:
+    """As `_wait`, on an event loop."""
+    assert isinstance(ticket.future, asyncio.Future)
+    timer = None if ticket.deadline is None else loop.call_later(max(0.0, ticket.deadline - time.monotonic()), ticket.expire)
+    try:
+        with suppress(Exception):  # the steps take the answer out of the ticket, and with it the error
+            await ticket.future
+    finally:
+        if timer is not None:
+            timer.cancel()

@@ -1,0 +1,239 @@
+"""The micro-batcher: greedy, bounded, fair, and no member's fault is another's."""
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+
+import numpy as np
+import pytest
+
+from serving.engine import Engine, Ticket
+from serving.errors import DeadlineExceeded, Overloaded
+from serving.schema import Array
+
+SHAPE = (2,)
+
+
+class Model:
+    """Doubles its rows, in a time that the test decides; refuses rows that hold a 13."""
+
+    def __init__(self, row_s: float = 0.0, call_s: float = 0.0) -> None:
+        self.row_s, self.call_s = row_s, call_s
+        self.batches: list[int] = []
+        self.free = threading.Event()
+        self.free.set()
+
+    def __call__(self, rows: Array) -> Array:
+        self.free.wait(10)
+        if seconds := self.call_s + self.row_s * len(rows):
+            time.sleep(seconds)
+        self.batches.append(len(rows))
+        if (rows == 13).any():
+            raise RuntimeError("poisoned")
+        return rows * 2
+
+
+Make = Callable[..., tuple[Engine, Model]]
+
+
+@pytest.fixture
+def make() -> Iterator[Make]:
+    made: list[Engine] = []
+
+    def engine(*, batch_rows: int = 8, wait_s: float = 5.0, row_s: float = 0.0, call_s: float = 0.002) -> tuple[Engine, Model]:
+        model = Model(row_s, call_s)
+        made.append(Engine(model, SHAPE, batch_rows=batch_rows, wait_s=wait_s))
+        model.batches.clear()  # those of the measurement
+        return made[-1], model
+
+    yield engine
+    for one in made:
+        one.close()
+
+
+def rows(value: float, count: int = 1) -> Array:
+    return np.full((count, *SHAPE), value, dtype=np.float32)
+
+
+def asked(engine: Engine, given: Array, deadline: float | None = None) -> Ticket:
+    ticket = Ticket(given, deadline, Future())
+    engine.submit(ticket)
+    return ticket
+
+
+def held(engine: Engine, model: Model) -> Ticket:
+    """Keep the model busy with one row until `model.free` is set."""
+    model.free.clear()
+    ticket = asked(engine, rows(1))
+    deadline = time.monotonic() + 10
+    while engine.queue_rows:
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+    return ticket
+
+
+def answer(ticket: Ticket) -> Array:
+    assert isinstance(ticket.future, Future)
+    return ticket.future.result(timeout=10)
+
+
+def test_what_waits_while_the_model_works_is_computed_together_and_answered_apart(make: Make) -> None:
+    engine, model = make()
+    tickets = [held(engine, model), *(asked(engine, rows(value)) for value in range(2, 6))]
+    model.free.set()
+    for value, ticket in enumerate(tickets, start=1):
+        np.testing.assert_array_equal(answer(ticket), rows(2 * value))
+    assert model.batches == [1, 4]  # the first was taken at once, the others were there when the model was free again
+    assert [ticket.batch for ticket in tickets] == [1, 4, 4, 4, 4]
+    assert engine.queue_rows == 0
+
+
+def test_an_idle_engine_answers_at_once_and_sleeps_otherwise(make: Make) -> None:
+    engine, _ = make(call_s=0.001)
+    answer(asked(engine, rows(1)))
+    before = time.thread_time(), time.process_time()
+    time.sleep(0.3)
+    assert time.process_time() - before[1] < 0.1  # a spinning thread would have used all of it
+    ticket = asked(engine, rows(1))
+    answer(ticket)
+    assert ticket.queue_s < 0.05
+
+
+def test_a_poisoned_request_fails_alone(make: Make) -> None:
+    engine, model = make()
+    model.free.clear()
+    tickets = [asked(engine, rows(value)) for value in (1, 2, 13, 4)]
+    model.free.set()
+    for value, ticket in zip((1, 2, 13, 4), tickets, strict=True):
+        if value == 13:
+            with pytest.raises(RuntimeError, match="poisoned"):
+                answer(ticket)
+        else:
+            np.testing.assert_array_equal(answer(ticket), rows(2 * value))
+    np.testing.assert_array_equal(answer(asked(engine, rows(5))), rows(10))  # and the thread lives on
+
+
+def test_more_than_can_be_answered_in_time_is_refused_with_the_time_to_wait(make: Make) -> None:
+    engine, model = make(wait_s=0.05, row_s=0.01)
+    model.free.clear()
+    taken: list[Ticket] = []
+    with pytest.raises(Overloaded) as caught:
+        taken += (asked(engine, rows(1)) for _ in range(200))
+    assert 3 <= len(taken) <= 20  # about wait_s of work, and one batch that is being computed
+    assert caught.value.retry_after is not None
+    assert caught.value.retry_after >= 1
+    model.free.set()
+    for ticket in taken:
+        assert answer(ticket).shape == (1, *SHAPE)  # what was accepted is answered
+
+
+def test_a_request_that_would_come_too_late_for_its_own_deadline_is_refused_at_once(make: Make) -> None:
+    engine, model = make(wait_s=60.0, row_s=0.01)
+    model.free.clear()
+    tickets = [asked(engine, rows(1)) for _ in range(20)]
+    with pytest.raises(Overloaded):
+        asked(engine, rows(1), deadline=time.monotonic() + 0.02)
+    model.free.set()
+    assert all(len(answer(ticket)) == 1 for ticket in tickets)
+
+
+def test_nothing_is_computed_for_a_deadline_that_has_passed_or_a_client_that_has_gone(make: Make) -> None:
+    engine, model = make()
+    first = held(engine, model)
+    late = asked(engine, rows(2), deadline=time.monotonic() + 0.01)
+    gone = asked(engine, rows(3))
+    gone.future.cancel()
+    time.sleep(0.05)
+    model.free.set()
+    answer(first)
+    with pytest.raises(DeadlineExceeded):
+        answer(late)
+    answer(asked(engine, rows(4)))
+    assert sum(model.batches) == 2
+    assert engine.queue_rows == 0
+
+
+def test_a_large_request_is_computed_in_pieces_and_a_small_one_gets_in_between(make: Make) -> None:
+    engine, model = make(row_s=0.004, call_s=0.0)
+    large = asked(engine, np.arange(100, 180, dtype=np.float32).reshape(40, 2))
+    small = asked(engine, rows(7))
+    np.testing.assert_array_equal(answer(small), rows(14))
+    assert not large.future.done()
+    np.testing.assert_array_equal(answer(large), np.arange(100, 180, dtype=np.float32).reshape(40, 2) * 2)
+    assert max(model.batches) <= 9
+
+
+def test_an_event_loop_is_woken_once_for_each_batch(make: Make) -> None:
+    engine, model = make()
+
+    async def scenario() -> tuple[list[Array], int]:
+        loop = asyncio.get_running_loop()
+        wakes = 0
+        real = loop.call_soon_threadsafe
+
+        def counted(*arguments: object, **more: object) -> asyncio.Handle:
+            nonlocal wakes
+            wakes += 1
+            return real(*arguments, **more)  # type: ignore[arg-type]
+
+        loop.call_soon_threadsafe = counted  # type: ignore[method-assign]
+        held(engine, model)
+        tickets = [Ticket(rows(value), None, loop.create_future(), loop) for value in range(1, 7)]
+        for ticket in tickets:
+            engine.submit(ticket)
+        model.free.set()
+        found = [await ticket.future for ticket in tickets if isinstance(ticket.future, asyncio.Future)]
+        return found, wakes
+
+    found, wakes = asyncio.run(scenario())
+    assert [float(one[0, 0]) for one in found] == [2, 4, 6, 8, 10, 12]
+    assert model.batches == [1, 6]
+    assert wakes == 1
+
+
+def test_a_small_model_is_computed_by_the_caller_and_a_large_one_is_not(make: Make) -> None:
+    fast, _ = make(call_s=0.0)
+    slow, _ = make(call_s=0.005)
+    assert fast.inline(1)
+    assert not slow.inline(1)
+
+
+def test_the_batch_size_is_what_pays(make: Make) -> None:
+    fixed_cost, _ = make(batch_rows=0, call_s=0.004)
+    no_gain, _ = make(batch_rows=0, row_s=0.004, call_s=0.0)
+    assert fixed_cost.batch_rows > 1
+    assert no_gain.batch_rows == 1
+
+
+def test_closing_answers_what_waits_and_ends_the_thread(make: Make) -> None:
+    engine, model = make()
+    model.free.clear()
+    tickets = [asked(engine, rows(value)) for value in range(3)]
+    engine.close()
+    model.free.set()
+    assert all(len(answer(ticket)) == 1 for ticket in tickets)
+    deadline = time.monotonic() + 5
+    while any(thread.name == "engine" and thread.is_alive() for thread in threading.enumerate()):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    np.testing.assert_array_equal(answer(asked(engine, rows(1))), rows(2))  # who held it still gets an answer
+
+
+def test_many_threads_at_once_each_get_their_own_answer(make: Make) -> None:
+    engine, _ = make(call_s=0.0, batch_rows=16)
+    wrong: list[int] = []
+
+    def client(number: int) -> None:
+        for step in range(50):
+            value = number * 1000 + step + 20
+            if not np.array_equal(answer(asked(engine, rows(value, 1 + step % 3))), rows(2 * value, 1 + step % 3)):
+                wrong.append(value)
+
+    threads = [threading.Thread(target=client, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []

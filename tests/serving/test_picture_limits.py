@@ -1,0 +1,77 @@
+"""Pictures that ask for too much, and how much memory those take that do not."""
+
+import gc
+import io
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from serving import images
+from serving.errors import TooLarge
+from serving.facts import Limits
+from serving.protocols import pictures as protocol
+from tests.serving.conftest import PICTURE
+
+FORM = "multipart/form-data"
+
+
+def form_body(*files: bytes) -> tuple[bytes, str]:
+    part = b'--c\r\nContent-Disposition: form-data; name="a"; filename="x"\r\n\r\n%s\r\n'
+    return b"".join(part % file for file in files) + b"--c--", f"{FORM}; boundary=c"
+
+
+def blank(width: int, height: int) -> bytes:
+    buffer = io.BytesIO()
+    Image.new("1", (width, height)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("files", "limits", "field", "message"),
+    [
+        ([b""] * 1001, {}, "files", "the form holds more than 1000 files; send fewer in a request"),
+        ([b""] * 9, {"values": 8 * 72}, "files", "9 rows are more than the 8 that one request may hold"),
+        (
+            [blank(3, 4), blank(4, 4)],
+            {"pixels": 12},
+            "files[1]",
+            "the picture is too large: 4 x 4, and 12 pixels are the limit",
+        ),
+        (
+            [blank(3, 4)] * 9,
+            {"pixels": 12},
+            "files[8]",
+            "the pictures up to this one have 108 pixels in all, and 96 are the limit of a request; send fewer in",
+        ),
+    ],
+    ids=["files", "rows", "one", "together"],
+)
+def test_what_is_too_large_is_refused_before_one_picture_is_decoded(
+    files: list[bytes], limits: dict[str, Any], field: str, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(protocol, "decode", lambda *_, **__: pytest.fail("decoded"))
+    with pytest.raises(TooLarge) as caught:
+        protocol.rows_of(*form_body(*files), PICTURE, Limits(**limits))
+    assert caught.value.field == field
+    assert str(caught.value).startswith(message)
+
+
+def test_a_picture_that_is_the_body_and_too_large_is_refused_as_too_large() -> None:
+    with pytest.raises(TooLarge, match="^the picture is too large: 4 x 4, and 12 pixels"):
+        protocol.rows_of(blank(4, 4), "image/png", PICTURE, Limits(pixels=12))
+
+
+def test_a_form_of_five_photos_of_12_megapixels_passes_one_of_them_in_memory_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    def in_memory() -> int:
+        return sum(isinstance(known, Image.Image) for known in gc.get_objects())
+
+    payload, before, found = blank(4000, 3000), in_memory(), []
+
+    def watched(payload: bytes, **named: Any) -> Any:
+        found.append(in_memory())
+        return images.decode(payload, **named)
+
+    monkeypatch.setattr(protocol, "decode", watched)
+    assert protocol.rows_of(*form_body(*[payload] * 5), PICTURE, Limits()).shape == (5, 3, 4, 6)
+    assert found == [before] * 5
