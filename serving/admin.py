@@ -35,11 +35,13 @@ def swapped(control: Control, order: Order) -> str:
     reports = control.outcome(order, patience_s=PATIENCE_S)
     refusals = [report.refused for report in reports if report.refused]
     slow = len(control.reports()) - len(reports)
+    control.settle(order, followed=not refusals and not slow)
     if not refusals and not slow:
-        control.settle(order)
         return reports[0].digest
     if len(refusals) < len(reports):
-        control.order_swap(Path(control.order().served))
+        back = control.order_swap(Path(control.order().served))
+        control.outcome(back, patience_s=PATIENCE_S)
+        control.settle(back, followed=False)
     raise BundleError(refusals[0] if refusals else f"{slow} worker(s) did not load the bundle within {PATIENCE_S:g} s")
 
 
@@ -63,7 +65,7 @@ def add_admin(app: Flask, service: Service, pointer: Path) -> None:
 
     @app.post("/admin/rollback")
     def rollback() -> Response:
-        return carried_out(service.control.order_rollback)
+        return carried_out(lambda: service.control.order_rollback(patience_s=PATIENCE_S))
 
 
 def _check(service: Service) -> None:

@@ -29,7 +29,7 @@ class Order(msgspec.Struct, frozen=True):
     """What every worker is to do: serve `bundle`, whose content is `seal`; take no new work when draining.
 
     served: what the last order that all workers followed made them serve; a worker that starts late begins there. before: what
-    they served until then, to go back to.
+    they served until then, to go back to. settled: the last generation of which it is known what became of it.
     """
 
     generation: int = 0
@@ -39,6 +39,7 @@ class Order(msgspec.Struct, frozen=True):
     served_seal: str = ""
     before: str = ""
     before_seal: str = ""
+    settled: int = 0
     draining: bool = False
 
 
@@ -87,9 +88,14 @@ class Control:
             order = self.order()
             return self._give(order, generation=order.generation + 1, bundle=str(bundle.folder), seal=bundle.description.seal)
 
-    def order_rollback(self) -> Order:
-        """Tell every worker to serve what was served before the last swap; raises BundleError where that is gone."""
-        order = self.order()
+    def order_rollback(self, *, patience_s: float) -> Order:
+        """Tell every worker to serve what was served before the last swap; raises BundleError where that is gone.
+
+        patience_s: how long a swap that is under way is waited for.
+        """
+        deadline = time.monotonic() + patience_s
+        while (order := self.order()).settled < order.generation and time.monotonic() < deadline:
+            time.sleep(POLL_S)
         if not order.before:
             raise BundleError("nothing was served before this model, so there is nothing to go back to")
         if Bundle(Path(order.before)).description.seal != order.before_seal:
@@ -98,13 +104,17 @@ class Control:
             )
         return self.order_swap(Path(order.before))
 
-    def settle(self, order: Order) -> None:
-        """Note that all workers followed an order: those that start from now on begin with its bundle."""
+    def settle(self, order: Order, *, followed: bool) -> None:
+        """Note what became of an order: workers that start from now on begin with its bundle if all workers followed it."""
         with self._locked():
             present = self.order()
-            if present.generation == order.generation and present.served_seal != order.seal:
-                before = {"before": present.served, "before_seal": present.served_seal}
-                self._give(present, served=order.bundle, served_seal=order.seal, **before)
+            if present.generation != order.generation:
+                return
+            changes: dict[str, object] = {"settled": order.generation}
+            if followed and present.served_seal != order.seal:
+                changes |= {"served": order.bundle, "served_seal": order.seal}
+                changes |= {"before": present.served, "before_seal": present.served_seal}
+            self._give(present, **changes)
 
     def drain(self) -> None:
         """Tell every worker that the service is about to stop."""

@@ -3,6 +3,7 @@
 import contextlib
 import gzip
 import json
+import re
 import socket
 import time
 from collections.abc import Iterator
@@ -39,11 +40,15 @@ def head(length: int | str, path: str = "/predict", more: str = "") -> bytes:
 
 
 def reply_of(connection: socket.socket) -> bytes:
-    """All that comes until the other side closes."""
+    """One reply, as long as its Content-Length says, or all that comes until the other side closes."""
     received = b""
     with contextlib.closing(connection), contextlib.suppress(ConnectionResetError):
         while part := connection.recv(65536):
             received += part
+            head, found, body = received.partition(b"\r\n\r\n")
+            length = re.search(rb"content-length: (\d+)", head)
+            if found and length and len(body) >= int(length[1]):
+                break
     return received
 
 
