@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from granian.constants import Interfaces
+from granian.constants import HTTPModes, Interfaces
 from granian.http import HTTP1Settings
 from granian.log import LogLevels
 
@@ -86,6 +86,7 @@ def _serve(
         address=address,
         port=options.port,
         interface=Interfaces.RSGI,
+        http=HTTPModes.http1,  # what its clients speak; less to attack
         workers=options.workers,
         backlog=_CONNECTIONS,
         backpressure=_CONNECTIONS,

@@ -37,7 +37,7 @@ from serving.views import Views
 _SMALL = 65_536  # bytes; a longer body is taken in chunk by chunk, and counted
 _LONG = 262_144  # bytes of a body that is parsed on a thread
 _MOST_CHUNKS = 65_536
-_THREADS = 4  # for Flask
+_THREADS, _HEAVY_THREADS = 4, 2  # for Flask, and for bodies that take long to parse
 _GONE = 499  # a client that left before its answer; nginx' number, only ever seen in metrics and logs
 _WRITES = {"POST", "PUT", "PATCH", "DELETE"}
 _log = logging.getLogger("slipway.serving")
@@ -55,6 +55,7 @@ class Gate:
         self._reading: dict[asyncio.Task[Any], float] = {}  # who is sending a body, and until when
         self._in_flight = 0
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="flask")
+        self._heavy = ThreadPoolExecutor(_HEAVY_THREADS, thread_name_prefix="heavy")
         self._stop = threading.Event()
         self._parent = os.getppid()
         self._service.ledger.gauge("slipway_in_flight", lambda: float(self._in_flight))
@@ -120,7 +121,7 @@ class Gate:
         if len(request.body) <= _LONG:
             reply = await self._service.answer_soon(endpoint, request)
         else:  # so long to parse that others would notice
-            reply = await self._loop.run_in_executor(self._pool, self._service.answer, endpoint, request)
+            reply = await self._loop.run_in_executor(self._heavy, self._service.answer, endpoint, request)
         reply.headers += self._manners.headers(request)
         return reply
 
