@@ -19,7 +19,7 @@ from granian.log import LogLevels
 from serving.bundle import Bundle
 from serving.control import Control
 from serving.errors import ServingError
-from serving.options import parse, settings_of
+from serving.options import check_keys, parse, settings_of
 from serving.planning import refuse_oversubscription, usable_cpus
 from serving.settings import Settings
 from serving.supervisor import Supervisor, tell_when_ready
@@ -27,6 +27,7 @@ from serving.supervisor import Supervisor, tell_when_ready
 _CONNECTIONS = 4096  # at a time, for each worker; idle and slow ones cost some kB each
 _HEADERS = 65_536  # bytes of a request's headers; more get 431
 _HEADERS_MS = 10_000
+_LINE = "%(asctime)s %(levelname)s %(message)s"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -38,12 +39,16 @@ def main(arguments: list[str] | None = None) -> int:
         for beside in (options.canary, options.shadow):
             if beside is not None:
                 Bundle(beside)
+        if options.log_file is not None and options.log_file != Path("-"):
+            options.log_file.open("a").close()  # a worker that cannot open it could only die of that
+        check_keys()
         cpus = usable_cpus()
         refuse_oversubscription(options.workers, options.threads, cpus)
         address = _usable_address(options.host, options.port)
     except (ServingError, OSError, ValueError) as error:
         print(f"serving: {error}", file=sys.stderr)
         return 2
+    logging.basicConfig(level=logging.INFO, format=_LINE)
     description = bundle.description
     say = partial(print, flush=True)
     loading = (
@@ -55,9 +60,14 @@ def main(arguments: list[str] | None = None) -> int:
         settings = settings_of(options, Path(shared))
         control = Control(settings.shared)
         control.begin(bundle)
-        tell_when_ready(control, options.workers, say, f"serving on http://{host}:{options.port}; Ctrl-C stops")
+        tell_when_ready(control, options.workers, (_reachable(address), options.port), say, f"http://{host}:{options.port}")
         _serve(options, settings, control, address, partial(say, loading))
     return 0
+
+
+def _reachable(address: str) -> str:
+    """Return an address at which this machine reaches what is bound to `address`."""
+    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address, address)  # noqa: S104  # looked up, not bound
 
 
 def _usable_address(host: str, port: int) -> str:
@@ -102,7 +112,7 @@ def _serve(
         after_in_parent=partial(signal.pthread_sigmask, signal.SIG_UNBLOCK, {signal.SIGTERM}),
         after_in_child=_leave_signals_to_the_parent,
     )
-    server.serve(target_loader=partial(_load, options.bundle, settings), wrap_loader=False)
+    server.serve(target_loader=partial(_load, options.bundle, settings, os.getpid()), wrap_loader=False)
 
 
 def _leave_signals_to_the_parent() -> None:
@@ -111,20 +121,21 @@ def _leave_signals_to_the_parent() -> None:
     The inherited handler would swallow SIGTERM while the model loads. Ctrl-C reaches parent and workers at once, and a
     second signal in the handler of the first can lock up a worker of granian 2.8.7. SIGHUP is the parent's, too.
     """
+    os.setpgid(0, 0)  # what is sent to the group of the parent, as Ctrl-C is, must not reach the workers before its orders do
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
 
 
-def _load(pointer: Path, settings: Settings) -> Any:  # a Gate, of which granian takes __rsgi__
+def _load(pointer: Path, settings: Settings, parent: int) -> Any:  # a Gate, of which granian takes __rsgi__
     """Build the application inside a worker process: of the bundle that all workers serve by now."""
     from serving.app import create_app
     from serving.gate import Gate
 
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    served = Control(settings.shared).order().served
-    return Gate(create_app(Bundle(Path(served)), settings, pointer=pointer))
+    logging.basicConfig(level=logging.INFO, format=_LINE)
+    order = Control(settings.shared).order()
+    return Gate(create_app(Bundle(Path(order.served)), settings, pointer=pointer, order=order), parent=parent)
 
 
 if __name__ == "__main__":

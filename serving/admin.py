@@ -27,22 +27,29 @@ class SwapRefused(Refusal):
     status, code = HTTPStatus.CONFLICT, "swap_refused"
 
 
-def swapped(control: Control, order: Order) -> str:
-    """Wait until every worker follows an order, and return the digest that all serve.
+def swapped(control: Control, give: Callable[[], Order], follow: Callable[[], None] = lambda: None) -> Order:
+    """Give an order, wait until every worker has followed it, and return it. One swap at a time.
 
-    Raises BundleError with the first reason when one refuses; workers that had followed already go back.
+    follow: has a worker that asks follow at once. Raises BundleError with the first reason when one refuses, or does not serve
+    what was ordered in the end; workers that had followed already go back.
     """
-    reports = control.outcome(order, patience_s=PATIENCE_S)
-    refusals = [report.refused for report in reports if report.refused]
-    slow = len(control.reports()) - len(reports)
-    control.settle(order, followed=not refusals and not slow)
-    if not refusals and not slow:
-        return reports[0].digest
-    if len(refusals) < len(reports):
-        back = control.order_swap(Path(control.order().served))
-        control.outcome(back, patience_s=PATIENCE_S)
-        control.settle(back, followed=False)
-    raise BundleError(refusals[0] if refusals else f"{slow} worker(s) did not load the bundle within {PATIENCE_S:g} s")
+    with control.swapping():
+        order = give()
+        follow()
+        reports = control.outcome(order, patience_s=PATIENCE_S)
+        refusals = [report.refused for report in reports if report.refused]
+        slow = len(control.reports()) - len(reports)
+        followed = bool(reports) and not slow and all(report.digest == order.digest for report in reports)
+        control.settle(order, followed=followed)
+        if followed:
+            return order
+        served = control.order()
+        if slow or any(report.digest != served.served_digest for report in reports):
+            back = control.order_swap(Path(served.served))
+            follow()
+            control.outcome(back, patience_s=PATIENCE_S)
+            control.settle(back, followed=False)
+        raise BundleError(refusals[0] if refusals else f"{slow} worker(s) did not load the bundle within {PATIENCE_S:g} s")
 
 
 def add_admin(app: Flask, service: Service, pointer: Path) -> None:
@@ -51,13 +58,13 @@ def add_admin(app: Flask, service: Service, pointer: Path) -> None:
     def carried_out(give: Callable[[], Order]) -> Response:
         _check(service)
         try:
-            order = give()
-            service.follow()  # this worker at once; the others look every moment
-            digest = swapped(service.control, order)
+            order = swapped(service.control, give, service.follow)
         except (ServingError, OSError) as error:
             reason = without_folder(error, pointer.resolve(), pointer, Path(service.control.order().before))
             raise SwapRefused(f"the model was not swapped, the one before answers on: {reason}") from error
-        return Response(msgspec.json.encode({"digest": digest, "generation": order.generation}), mimetype="application/json")
+        return Response(
+            msgspec.json.encode({"digest": order.digest, "generation": order.generation}), mimetype="application/json"
+        )
 
     @app.post("/admin/reload")
     def reload() -> Response:
@@ -65,7 +72,7 @@ def add_admin(app: Flask, service: Service, pointer: Path) -> None:
 
     @app.post("/admin/rollback")
     def rollback() -> Response:
-        return carried_out(lambda: service.control.order_rollback(patience_s=PATIENCE_S))
+        return carried_out(service.control.order_rollback)
 
 
 def _check(service: Service) -> None:

@@ -17,6 +17,7 @@ from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 from serving.admin import add_admin
 from serving.bundle import Bundle
+from serving.control import Order
 from serving.encodings import inflated
 from serving.endpoints import OTHER, dialect_of, vertex_routes
 from serving.errors import Failed, NotFound, Refusal, TooLarge
@@ -35,16 +36,22 @@ _MODELS = (
     "/v2/models/<model>/infer",
     "/v2/models/<model>/versions/<version>/infer",
 )
+_WORDS = {
+    HTTPStatus.NOT_FOUND: "nothing is at this path; GET /openapi.json lists what there is",
+    HTTPStatus.METHOD_NOT_ALLOWED: "this path takes another method; the Allow header says which",
+}
 _OPEN = {"/", "/favicon.ico"}  # what a person needs to see to be able to bring a key
 _log = logging.getLogger("slipway.serving")
 
 
-def create_app(bundle: Bundle, settings: Settings | None = None, *, pointer: Path | None = None) -> Flask:
+def create_app(
+    bundle: Bundle, settings: Settings | None = None, *, pointer: Path | None = None, order: Order | None = None
+) -> Flask:
     """Build the service for a verified bundle; `app.extensions["slipway"]` is its Service.
 
-    pointer: where the bundle to swap to is looked for; None: where this one lies.
+    pointer: where the bundle to swap to is looked for; None: where this one lies. order: by which this bundle was chosen.
     """
-    service = Service(bundle, settings or Settings())
+    service = Service(bundle, settings or Settings(), order)
     app = Flask("serving", static_folder=None)
     # Werkzeug reads one byte more than the limit of ours, which words the refusal.
     app.config["MAX_CONTENT_LENGTH"] = service.settings.limits.body_bytes + 1
@@ -128,7 +135,7 @@ def _add_hooks(app: Flask, service: Service, *, free: Set[str]) -> None:
         for name, value in manners.headers(asked):
             response.headers.setdefault(name, value)
         if "counted" not in g:
-            service.note(OTHER, asked, response.status_code)
+            service.note(OTHER, asked, response.status_code, g.get("reason", ""))
         return response
 
 
@@ -148,6 +155,7 @@ def _add_errors(app: Flask) -> None:
     limit = int(app.config["MAX_CONTENT_LENGTH"]) - 1
 
     def refused(refusal: Refusal) -> Response:
+        g.reason = refusal.code
         return response_of(dialect_of(request.path).refuse(refusal, request_of()))
 
     app.register_error_handler(Refusal, refused)
@@ -157,7 +165,7 @@ def _add_errors(app: Flask) -> None:
     @app.errorhandler(HTTPException)
     def http(error: HTTPException) -> Response:
         status = HTTPStatus(error.code or 500)
-        refusal = Refusal(error.description or status.phrase)
+        refusal = Refusal(_WORDS.get(status, error.description or status.phrase))
         refusal.status, refusal.code = status, status.name.lower()
         response = refused(refusal)
         for name, value in error.get_headers():  # Allow on 405, Location on a redirect

@@ -12,44 +12,50 @@ import fcntl
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import msgspec
 
 from serving.bundle import Bundle
-from serving.errors import BundleError
+from serving.errors import BundleError, ServingError, without_folder
 
 POLL_S = 0.1
-_ORDER, _LOCK = "order.json", "order.lock"
+_ORDER, _LOCK, _SWAPPING = "order.json", "order.lock", "swap.lock"
 _NEVER = -1, -1
 
 
 class Order(msgspec.Struct, frozen=True):
-    """What every worker is to do: serve `bundle`, whose content is `seal`; take no new work when draining.
+    """What every worker is to do: serve `bundle`, whose content is `seal` and whose artifact `digest`; end soon when draining.
 
     served: what the last order that all workers followed made them serve; a worker that starts late begins there. before: what
-    they served until then, to go back to. settled: the last generation of which it is known what became of it.
+    they served until then, to go back to. settled: the last generation of which it is known what became of it. refused: why a
+    folder was no bundle, so that nothing was ordered; refusals: how often that was so.
     """
 
     generation: int = 0
     bundle: str = ""
     seal: str = ""
+    digest: str = ""
     served: str = ""
     served_seal: str = ""
+    served_digest: str = ""
     before: str = ""
     before_seal: str = ""
     settled: int = 0
+    refused: str = ""
+    refusals: int = 0
     draining: bool = False
 
 
 class Report(msgspec.Struct, frozen=True):
-    """What one worker made of an order: the digest that it serves now, and why it refused, if it did."""
+    """What one worker made of an order: the digest that it serves now, why it refused, and why it is not ready, if it is so."""
 
     pid: int
     generation: int
     digest: str
     refused: str | None = None
+    unready: str | None = None
 
 
 class Control:
@@ -79,23 +85,26 @@ class Control:
         """Note what the service starts with."""
         with self._locked():
             if not self.order().served:
-                self._give(self.order(), served=str(bundle.folder.resolve()), served_seal=bundle.description.seal)
+                seal, digest = bundle.description.seal, bundle.digest
+                self._give(self.order(), served=str(bundle.folder.resolve()), served_seal=seal, served_digest=digest)
 
     def order_swap(self, folder: Path) -> Order:
         """Tell every worker to serve the bundle in `folder`; raises BundleError or CorruptFile at once when it is none."""
-        bundle = Bundle(folder.resolve())
+        try:
+            bundle = Bundle(folder.resolve())
+        except (ServingError, OSError) as error:
+            with self._locked():
+                order = self.order()
+                self._give(order, refused=without_folder(error, folder.resolve(), folder), refusals=order.refusals + 1)
+            raise
         with self._locked():
             order = self.order()
-            return self._give(order, generation=order.generation + 1, bundle=str(bundle.folder), seal=bundle.description.seal)
+            chosen = {"bundle": str(bundle.folder), "seal": bundle.description.seal, "digest": bundle.digest}
+            return self._give(order, generation=order.generation + 1, **chosen)
 
-    def order_rollback(self, *, patience_s: float) -> Order:
-        """Tell every worker to serve what was served before the last swap; raises BundleError where that is gone.
-
-        patience_s: how long a swap that is under way is waited for.
-        """
-        deadline = time.monotonic() + patience_s
-        while (order := self.order()).settled < order.generation and time.monotonic() < deadline:
-            time.sleep(POLL_S)
+    def order_rollback(self) -> Order:
+        """Tell every worker to serve what was served before the last swap; raises BundleError where that is gone."""
+        order = self.order()
         if not order.before:
             raise BundleError("nothing was served before this model, so there is nothing to go back to")
         if Bundle(Path(order.before)).description.seal != order.before_seal:
@@ -112,7 +121,7 @@ class Control:
                 return
             changes: dict[str, object] = {"settled": order.generation}
             if followed and present.served_seal != order.seal:
-                changes |= {"served": order.bundle, "served_seal": order.seal}
+                changes |= {"served": order.bundle, "served_seal": order.seal, "served_digest": order.digest}
                 changes |= {"before": present.served, "before_seal": present.served_seal}
             self._give(present, **changes)
 
@@ -134,12 +143,17 @@ class Control:
             return list(self._reports.values())
         found = []
         for path in sorted(self._folder.glob("worker-*.json")):
-            report = msgspec.json.decode(path.read_bytes(), type=Report)
-            if _lives(report.pid):
-                found.append(report)
-            else:
-                path.unlink(missing_ok=True)
+            with suppress(FileNotFoundError):  # another process has just removed it
+                report = msgspec.json.decode(path.read_bytes(), type=Report)
+                if _lives(report.pid):
+                    found.append(report)
+                else:
+                    path.unlink()
         return found
+
+    def reported(self, pid: int) -> bool:
+        """Return whether a worker, dead or alive, has got so far as to report."""
+        return self._folder is not None and (self._folder / f"worker-{pid}.json").exists()
 
     def outcome(self, order: Order, *, patience_s: float) -> list[Report]:
         """Wait until every worker has reported on an order, and return the reports; those of the slow are missing."""
@@ -147,7 +161,7 @@ class Control:
         while True:
             reports = self.reports()
             done = [report for report in reports if report.generation >= order.generation]
-            if reports and (len(done) == len(reports) or time.monotonic() > deadline):
+            if (reports and len(done) == len(reports)) or time.monotonic() > deadline:
                 return done
             time.sleep(POLL_S / 4)
 
@@ -160,14 +174,28 @@ class Control:
         return given
 
     @contextmanager
+    def swapping(self) -> Iterator[None]:
+        """Hold whoever else wants to swap until it is known what became of this one."""
+        with self._flock(_SWAPPING):
+            yield
+
+    @contextmanager
     def _locked(self) -> Iterator[None]:
+        with self._flock(_LOCK):
+            self._seen = _NEVER, Order()  # what others gave must not be overlooked
+            yield
+
+    @contextmanager
+    def _flock(self, name: str) -> Iterator[None]:
         if self._folder is None:
             yield
             return
-        with (self._folder / _LOCK).open("w") as file:
+        with (self._folder / name).open("w") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
-            self._seen = _NEVER, Order()  # what others gave must not be overlooked
-            yield
+            try:
+                yield
+            finally:
+                fcntl.flock(file, fcntl.LOCK_UN)  # closing is not enough where a fork has the file, too
 
 
 def _replace(path: Path, payload: bytes) -> None:

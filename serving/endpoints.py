@@ -9,10 +9,11 @@ from serving.protocols import instances, mlflow_scoring, native, open_inference
 
 
 class Endpoint(NamedTuple):
-    """A protocol's way to the model: its label in metrics and its way to say no."""
+    """A protocol's way to the model: its label in metrics and its way to say no. version: the one that the path asks for."""
 
     protocol: str
     refuse: Dialect
+    version: str | None = None
 
 
 PREDICT = Endpoint("predict", native.refuse)
@@ -48,9 +49,14 @@ def vertex_routes() -> list[str]:
     return [path for path in [os.environ.get("AIP_PREDICT_ROUTE")] if path]
 
 
+def vertex_health() -> list[str]:
+    """Return the path at which Vertex AI asks whether the container is ready, likewise."""
+    return [path for path in [os.environ.get("AIP_HEALTH_ROUTE")] if path]
+
+
 def routes_to(name: str, versions: list[str]) -> dict[tuple[str, str], Endpoint]:
     """Return where models of this name answer, by exact method and path."""
     found = {"/predict": PREDICT, "/invocations": INVOCATIONS, f"/v2/models/{name}/infer": V2, f"/v1/models/{name}:predict": V1}
-    found |= {f"/v2/models/{name}/versions/{version}/infer": V2 for version in versions}
+    found |= {f"/v2/models/{name}/versions/{version}/infer": V2._replace(version=version) for version in versions}
     found |= dict.fromkeys(vertex_routes(), V1)
     return {("POST", path): endpoint for path, endpoint in found.items()}

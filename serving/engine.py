@@ -1,6 +1,6 @@
 """The micro-batcher: one thread that computes, fed by whatever waits.
 
-    engine = Engine(predictor.predict, wait_s=2.0)
+    engine = Engine(predictor.predict, shape, batch_rows=0, wait_s=2.0)
     ticket = Ticket(rows, deadline=None, future=loop.create_future(), loop=loop)
     engine.submit(ticket)                       # Overloaded when it would wait too long
     outputs = await ticket.future
@@ -13,14 +13,15 @@ caller computes it itself, where `inline` says so.
 """
 
 import asyncio
+import math
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import groupby
-from math import ceil
 
 import numpy as np
 
@@ -57,12 +58,11 @@ class Ticket:
 
     def settle(self, result: Array | BaseException) -> None:
         """Give the waiting side its answer, on its own thread; one that has gone is let go."""
-        if self.future.done():
-            return
-        if isinstance(result, BaseException):
-            self.future.set_exception(result)
-        else:
-            self.future.set_result(result)
+        with suppress(asyncio.InvalidStateError, InvalidStateError):  # settled already, or just now on another thread
+            if isinstance(result, BaseException):
+                self.future.set_exception(result)
+            else:
+                self.future.set_result(result)
 
     def expire(self) -> None:
         """Tell the waiting side that its deadline has passed."""
@@ -74,14 +74,14 @@ _Settled = tuple[Ticket, Array | BaseException]
 
 
 class Engine:
-    """Computes tickets in the order in which they came, several at a time."""
+    """Computes tickets in their order, several at a time."""
 
     def __init__(self, predict: Callable[[Array], Array], shape: tuple[int, ...], *, batch_rows: int, wait_s: float) -> None:
         """Measure the model for a moment, then start the thread.
 
         predict: (batch, *shape) to (batch, outputs). batch_rows: 0 chooses the largest batch that pays.
         """
-        self._predict = predict
+        self.compute = predict  # on the caller's thread
         self._wait_s = wait_s
         self.batch_rows, self.row_s, self._first_s = _measured(predict, shape, batch_rows)
         self._chunk = max(1, min(4096, int(_CHUNK_S / self.row_s)))
@@ -100,20 +100,19 @@ class Engine:
         """Return whether the caller computes that many rows faster itself than by asking."""
         return self._first_s + self.row_s * (rows - 1) < INLINE_S and not self._queued
 
-    def compute(self, rows: Array) -> Array:
-        """Compute rows on the caller's thread."""
-        return self._predict(rows)
-
     def submit(self, ticket: Ticket) -> None:
         """Queue a ticket. Raises Overloaded when its turn would come too late."""
         rows = len(ticket.rows)
         with self._changed:
-            wait = self._queued * self.row_s
-            patience = self._wait_s if ticket.deadline is None else min(self._wait_s, ticket.deadline - time.monotonic())
-            if self._queued and wait > patience:
+            # A large ticket goes to the end of the queue after each piece, so that it keeps a newcomer for one piece only.
+            wait = sum(min(len(one.rows) - one.taken, self._chunk) for one in self._waiting) * self.row_s
+            left = math.inf if ticket.deadline is None else ticket.deadline - time.monotonic()
+            if rows * self.row_s > left:
+                raise DeadlineExceeded(f"{rows} rows take about {rows * self.row_s:.1f} s; allow more time, or send fewer rows")
+            if self._waiting and wait > min(self._wait_s, left):
                 raise Overloaded(
                     f"{self._queued} rows wait already, about {wait:.1f} s of work; try again in a moment",
-                    retry_after=max(1, ceil(wait)),
+                    retry_after=max(1, math.ceil(wait)),
                 )
             self._waiting.append(ticket)
             self._queued += rows
@@ -197,7 +196,7 @@ class Engine:
         """Return the answers of each piece, or what it failed with."""
         rows = [ticket.rows[start:stop] for ticket, start, stop in pieces]
         try:
-            outputs = self._predict(rows[0] if len(rows) == 1 else np.concatenate(rows))
+            outputs = self.compute(rows[0] if len(rows) == 1 else np.concatenate(rows))
         except Exception as error:  # whatever a runtime raises; the waiting side answers it
             if len(pieces) == 1:
                 return [error]
@@ -241,9 +240,8 @@ def _measured(predict: Callable[[Array], Array], shape: tuple[int, ...], batch_r
 
 def _seconds(predict: Callable[[Array], Array], rows: Array) -> float:
     """Median seconds of a few calls."""
-    found = []
+    marks = [time.perf_counter()]
     for _ in range(5):
-        started = time.perf_counter()
         predict(rows)
-        found.append(time.perf_counter() - started)
-    return max(sorted(found)[2], 1e-7)
+        marks.append(time.perf_counter())
+    return max(float(np.median(np.diff(marks))), 1e-7)

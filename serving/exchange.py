@@ -14,15 +14,16 @@ from serving.errors import InvalidInput, Refusal
 from serving.schema import Array
 
 JSON = "application/json"
+_MOST_PARAMETERS = 100
 
 
 @dataclass(slots=True)
 class Request:
     """A request whose body has been read whole, and inflated.
 
-    header: looks a header up by its lower-case name. id: the client's, or one made here; in every reply and log line.
-    arrived: `time.monotonic()` when its headers had been read. deadline: the same clock when the client stops waiting; None: no
-    such time.
+    header: looks a header up by its lower-case name. id: the client's, or one made here; in every reply and log line. held:
+    bytes that it occupies here. arrived: `time.monotonic()` when its headers had been read. deadline: the same clock when the
+    client stops waiting; None: no such time.
     """
 
     method: str
@@ -31,6 +32,7 @@ class Request:
     header: Callable[[str], str | None]
     body: bytes
     id: str = ""
+    held: int = 0
     arrived: float = 0.0
     deadline: float | None = None
 
@@ -41,7 +43,10 @@ class Request:
 
     def parameters(self) -> dict[str, str]:
         """Return the query's parameters; raise InvalidInput for one that is there twice."""
-        pairs = parse_qsl(self.query, keep_blank_values=True, max_num_fields=100)
+        try:
+            pairs = parse_qsl(self.query, keep_blank_values=True, max_num_fields=_MOST_PARAMETERS)
+        except ValueError as error:
+            raise InvalidInput(f"the query has more than {_MOST_PARAMETERS} parameters", field="query") from error
         found = dict(pairs)
         if len(found) != len(pairs):
             raise InvalidInput("a parameter of the query is there twice", field="query")

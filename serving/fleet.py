@@ -15,7 +15,7 @@ from zlib import crc32
 
 from serving.bundle import Bundle
 from serving.engine import Engine
-from serving.errors import BundleError, NotReady, ServingError, without_folder
+from serving.errors import BundleError, NotFound, NotReady, ServingError, first_line, without_folder
 from serving.exchange import Codec
 from serving.facts import ModelFacts
 from serving.predictor import Predictor
@@ -24,6 +24,7 @@ from serving.settings import Settings
 
 CodecsOf = Callable[[ModelFacts], dict[str, Codec]]
 _STEPS = 10_000  # of a percentage
+_SHOWN = 100  # characters
 _log = logging.getLogger("slipway.serving")
 
 
@@ -75,14 +76,25 @@ class Fleet:
         self.shadow = self._beside(settings.shadow, "shadow")
         self._canary_steps = round(settings.percent / 100 * _STEPS) if self.canary else 0
 
-    def route(self, request_id: str) -> Loaded:
-        """Return the model that answers this request: the same one whenever the same id comes again."""
+    def route(self, request_id: str, version: str | None = None) -> Loaded:
+        """Return the model that answers: the version that is asked for, or for an id always the same.
+
+        Raises NotReady while there is none, NotFound where the version has just been swapped out.
+        """
+        if version is not None:
+            return self._of_version(version)
         if self._canary_steps and crc32(request_id.encode()) % _STEPS < self._canary_steps:
             assert self.canary is not None
             return self.canary
         if self.live is None:
             raise NotReady("the model is not ready; GET /readyz says why", retry_after=5)
         return self.live
+
+    def _of_version(self, version: str) -> Loaded:
+        for model in (self.live, self.canary):
+            if model is not None and model.facts.description.version == version:
+                return model
+        raise NotFound(f"no version {version[:_SHOWN]!r} here; GET /info describes the model that is served")
 
     def role(self, model: Loaded) -> str:
         """Return the role in which a model answers, as metrics name it."""
@@ -93,7 +105,7 @@ class Fleet:
         found = {"live": self.live, "canary": self.canary, "shadow": self.shadow}
         return {role: model for role, model in found.items() if model is not None}
 
-    def swap(self, folder: Path, seal: str) -> Loaded:
+    def swap(self, folder: Path, seal: str) -> None:
         """Make the bundle in `folder` the live one. Raises a ServingError, and changes nothing, when it is not fit to be.
 
         seal: of the bundle that was ordered; another one at that place is refused.
@@ -113,7 +125,6 @@ class Fleet:
             self.unready = self.refused = None
             if before is not None:
                 before.engine.close()
-            return model
 
     def close(self) -> None:
         """End the threads of all models."""
@@ -121,7 +132,12 @@ class Fleet:
             model.engine.close()
 
     def _load(self, bundle: Bundle) -> Loaded:
-        return Loaded(bundle, self._settings, self._make_codecs)
+        try:
+            return Loaded(bundle, self._settings, self._make_codecs)
+        except ServingError:
+            raise
+        except Exception as error:  # whatever a runtime raises on a model that does not do what its bundle says
+            raise BundleError(f"the model cannot be run: {first_line(error)}") from error
 
     def _beside(self, folder: Path | None, role: str) -> Loaded | None:
         if folder is None:
@@ -152,8 +168,8 @@ def _refuse_other_schema(old: Schema, new: Schema) -> None:
     for name, before, after in zip(names, seen(old), seen(new), strict=True):
         if before != after:
             raise BundleError(
-                f"the new bundle's {name} differ from those being served, so clients would break; "
-                "start another service for it, and move clients over"
+                f"clients would break: {name} of the new bundle: {str(after)[:_SHOWN]}, of the one that is served: "
+                f"{str(before)[:_SHOWN]}; start another service for it, and move clients over"
             )
 
 

@@ -9,18 +9,15 @@ straight to the functions that Flask's views call, too; anything else goes throu
 
 import asyncio
 import gc
-import io
 import logging
 import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from http import HTTPStatus
 from typing import Any
-from urllib.parse import unquote
 
 from flask import Flask
 from granian.rsgi import ProtocolClosed, ProtocolError  # type: ignore[attr-defined]  # it imports them to be imported
@@ -33,9 +30,12 @@ from serving.exchange import Reply, Request
 from serving.manners import Manners
 from serving.service import Service
 from serving.views import Views
+from serving.wsgi import reply_of
 
 _SMALL = 65_536  # bytes; a longer body is taken in chunk by chunk, and counted
-_LONG = 262_144  # bytes of a body that is parsed on a thread
+_LONG = 65_536  # bytes of a body that is parsed on a thread
+_HEAVY = {"image/", "multip"}  # how the content types of pictures begin, of which a few bytes may hold much
+_MOST_HELD = 512 * 2**20  # bytes of all bodies together; more get 503
 _MOST_CHUNKS = 65_536
 _THREADS, _HEAVY_THREADS = 4, 2  # for Flask, and for bodies that take long to parse
 _GONE = 499  # a client that left before its answer; nginx' number, only ever seen in metrics and logs
@@ -46,18 +46,20 @@ _log = logging.getLogger("slipway.serving")
 class Gate:
     """One worker's door."""
 
-    def __init__(self, app: Flask) -> None:
+    def __init__(self, app: Flask, *, parent: int | None = None) -> None:
+        """Open the door of an application; parent: the process that this one is to end with."""
         self._app = app
         self._service: Service = app.extensions["slipway"]
         self._manners = Manners(self._service)
         self._probes = Views(self._service).probes()
         self._limits = self._service.settings.limits
         self._reading: dict[asyncio.Task[Any], float] = {}  # who is sending a body, and until when
-        self._in_flight = 0
+        self._in_flight = 0  # requests whose body is whole
+        self._held = 0  # bytes of bodies
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="flask")
         self._heavy = ThreadPoolExecutor(_HEAVY_THREADS, thread_name_prefix="heavy")
         self._stop = threading.Event()
-        self._parent = os.getppid()
+        self._parent = os.getppid() if parent is None else parent
         self._service.ledger.gauge("slipway_in_flight", lambda: float(self._in_flight))
 
     def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -65,7 +67,7 @@ class Gate:
         self._loop = loop
         gc.collect()
         gc.freeze()  # what is loaded by now stays; collections need not look at it again
-        self._service.report()
+        loop.call_soon(self._service.report)  # once the loop runs, and with it the server
         self._service.ledger.start()
         threading.Thread(target=self._housekeeping, name="housekeeping", daemon=True).start()
         loop.call_later(POLL_S, self._hurry)
@@ -81,7 +83,6 @@ class Gate:
         header = scope.headers.get
         request = Request(scope.method, scope.path, scope.query_string, header, b"", arrived=time.monotonic())
         endpoint = self._service.routes.get((request.method, request.path))
-        self._in_flight += 1
         try:
             reply = await self._reply(endpoint, request, scope, protocol)
         except (ProtocolClosed, ProtocolError):  # the client has gone, or sent what is no HTTP
@@ -97,7 +98,7 @@ class Gate:
             reply.headers += self._manners.headers(request)
             self._service.note(endpoint or OTHER, request, reply.status, refusal.code)
         finally:
-            self._in_flight -= 1
+            self._held -= request.held
         with suppress(ProtocolClosed):
             protocol.response_bytes(reply.status, [("content-type", reply.content_type), *reply.headers], reply.body)
 
@@ -111,17 +112,25 @@ class Gate:
                 reply.headers += self._manners.headers(request)
                 return reply
             return await self._through_flask(request, scope, protocol)
-        if self._in_flight > self._service.settings.in_flight:
-            raise Overloaded(f"{self._in_flight} requests are being answered already; try again in a moment", retry_after=1)
         self._manners.receive(request)
         self._service.check_key(request)
-        body = await self._body(request, protocol)
-        encoding = request.header("content-encoding")
-        request.body = inflated(body, encoding, self._limits.body_bytes) if encoding else body
-        if len(request.body) <= _LONG:
-            reply = await self._service.answer_soon(endpoint, request)
-        else:  # so long to parse that others would notice
-            reply = await self._loop.run_in_executor(self._heavy, self._service.answer, endpoint, request)
+        request.body = await self._body(request, protocol)
+        if self._in_flight >= self._service.settings.in_flight:
+            raise Overloaded(f"{self._in_flight} requests are being answered already; try again in a moment", retry_after=1)
+        self._in_flight += 1
+        try:
+            encoding = request.header("content-encoding")
+            if encoding or len(request.body) > _LONG or request.content_type[:6].lower() in _HEAVY:
+                # Others would notice how long it takes to read.
+                if encoding:
+                    request.body = await self._loop.run_in_executor(
+                        self._heavy, inflated, request.body, encoding, self._limits.body_bytes
+                    )
+                reply = await self._service.answer_soon(endpoint, request, self._heavy)
+            else:
+                reply = await self._service.answer_soon(endpoint, request)
+        finally:
+            self._in_flight -= 1
         reply.headers += self._manners.headers(request)
         return reply
 
@@ -133,29 +142,39 @@ class Gate:
             raise self._too_large()
         task = asyncio.current_task()
         assert task is not None
-        self._reading[task] = request.arrived + self._service.settings.read_s
+        until = request.arrived + self._service.settings.read_s
+        self._reading[task] = until if request.deadline is None else min(until, request.deadline)
         try:
             if length is not None and length <= _SMALL:
+                self._hold(request, length)
                 body: bytes = await protocol()
                 return body
-            return await self._chunks(protocol)
+            return await self._chunks(request, protocol)
         except asyncio.CancelledError:
             if task not in self._reading:  # cancelled by _hurry, which took it out; otherwise the worker ends
                 task.uncancel()
-                seconds = self._service.settings.read_s
-                raise SlowClient(f"the request did not arrive within {seconds:g} s; send it faster, or less") from None
+                seconds = time.monotonic() - request.arrived
+                raise SlowClient(f"the request did not arrive within {seconds:.0f} s; send it faster, or less") from None
             raise
         finally:
             self._reading.pop(task, None)
 
-    async def _chunks(self, protocol: Any) -> bytes:
+    async def _chunks(self, request: Request, protocol: Any) -> bytes:
         body, count = bytearray(), 0
         async for chunk in protocol:
+            self._hold(request, len(chunk))
             body += chunk
             count += 1
             if len(body) > self._limits.body_bytes or count > _MOST_CHUNKS:
                 raise self._too_large()
         return bytes(body)
+
+    def _hold(self, request: Request, count: int) -> None:
+        """Count bytes of a body; raises Overloaded where all bodies together would take too much memory."""
+        if self._held + count > max(_MOST_HELD, 2 * self._limits.body_bytes):
+            raise Overloaded("too many large requests are being read already; try again in a moment", retry_after=1)
+        self._held += count
+        request.held += count
 
     def _too_large(self) -> TooLarge:
         return TooLarge(f"the body is larger than {self._limits.body_bytes} bytes; send fewer rows in a request")
@@ -170,27 +189,10 @@ class Gate:
         self._loop.call_later(POLL_S, self._hurry)
 
     async def _through_flask(self, request: Request, scope: Any, protocol: Any) -> Reply:
+        if request.method in _WRITES and not request.path.startswith("/admin/"):  # those have a key of their own
+            self._service.check_key(request)
         body = await self._body(request, protocol) if request.method in _WRITES else b""
-        return await self._loop.run_in_executor(self._pool, self._flask, request, body, scope)
-
-    def _flask(self, request: Request, body: bytes, scope: Any) -> Reply:
-        reply = Reply(500, b"")
-
-        def start(status: str, headers: list[tuple[str, str]], _: object = None) -> Callable[[bytes], object]:
-            reply.status = int(status.split(" ", 1)[0])
-            for name, value in headers:
-                if name.lower() == "content-type":
-                    reply.content_type = value
-                elif name.lower() != "content-length":
-                    reply.headers.append((name, value))
-            return lambda _: None
-
-        parts: Iterable[bytes] = self._app(_environ(request, body, scope), start)
-        try:
-            reply.body = b"".join(parts)
-        finally:
-            getattr(parts, "close", lambda: None)()
-        return reply
+        return await self._loop.run_in_executor(self._pool, reply_of, self._app, request, body, scope)
 
     def _housekeeping(self) -> None:
         """Follow orders, and end with the parent; on a thread of its own."""
@@ -201,32 +203,4 @@ class Gate:
                 _log.exception("orders could not be followed")
             if os.getppid() != self._parent:  # the parent was killed: nobody would ever stop this worker
                 os.kill(os.getpid(), signal.SIGTERM)
-
-
-def _environ(request: Request, body: bytes, scope: Any) -> dict[str, Any]:
-    """Return what PEP 3333 asks for."""
-    host, _, port = (scope.server or "").rpartition(":")
-    environ = {
-        "REQUEST_METHOD": request.method,
-        "SCRIPT_NAME": "",
-        "PATH_INFO": unquote(request.path, "latin-1"),
-        "QUERY_STRING": request.query,
-        "SERVER_NAME": host or "localhost",
-        "SERVER_PORT": port or "80",
-        "SERVER_PROTOCOL": f"HTTP/{scope.http_version}",
-        "REMOTE_ADDR": (scope.client or "").rpartition(":")[0],
-        "CONTENT_LENGTH": str(len(body)),
-        "wsgi.version": (1, 0),
-        "wsgi.url_scheme": scope.scheme,
-        "wsgi.input": io.BytesIO(body),
-        "wsgi.errors": io.StringIO(),
-        "wsgi.multithread": True,
-        "wsgi.multiprocess": True,
-        "wsgi.run_once": False,
-        "slipway.request": request,
-    }
-    for name, value in scope.headers.items():
-        key = name.upper().replace("-", "_")
-        if key not in {"CONTENT_LENGTH", "TRANSFER_ENCODING"}:
-            environ[key if key == "CONTENT_TYPE" else f"HTTP_{key}"] = value
-    return environ
+                return  # a second signal in the handler of the first can lock up granian 2.8.7

@@ -1,9 +1,9 @@
 """One request on its way through a model, and what is written down of it.
 
 steps = job.steps(fleet, loop)
-ticket = next(steps)          # or StopIteration with the reply: a small model has been computed at once
+step = advanced(steps)        # a Reply: a small model has been computed at once; or a Ticket
 …                             # wait for ticket.future, on a thread or on an event loop
-steps.send(None)              # StopIteration with the reply
+reply = advanced(steps)
 """
 
 import asyncio
@@ -45,7 +45,7 @@ class Job:
         """Yield a ticket where its answer must be waited for, and return the reply; loop: on which it is waited for."""
         endpoint, request = self.endpoint, self.request
         try:
-            self.model = model = fleet.route(request.id)
+            self.model = model = fleet.route(request.id, endpoint.version)
             self.work = work = model.codecs[endpoint.protocol].parse(request)
             self.decoded = time.monotonic()
             deadline = _deadline(work, request)
@@ -59,6 +59,8 @@ class Job:
                 yield ticket
                 outputs = ticket.future.result()
             self.computed = time.monotonic()
+            if deadline is not None and self.computed >= deadline:
+                raise DeadlineExceeded("the deadline passed while the model computed; allow more time, or send fewer rows")
             reply = work.encode(outputs)
             self.outputs = outputs
         except Refusal as refusal:
@@ -101,6 +103,15 @@ class Job:
             outputs=outputs,
             role=role,
         )
+
+
+def advanced(steps: Steps) -> Ticket | Reply:
+    """Take the next step: to a ticket that must be waited for, or to the end."""
+    try:
+        return next(steps)
+    except StopIteration as done:  # cannot pass through the future of an executor
+        reply: Reply = done.value
+        return reply
 
 
 def _deadline(work: Work, request: Request) -> float | None:

@@ -13,6 +13,7 @@ from serving.exchange import Reply, Request
 from serving.service import Service
 
 _ID = re.compile(r"[!-~]{1,128}")  # visible ASCII: it is sent back in a header, and written to the log
+_TIMEOUT = re.compile(r"[0-9]{1,8}")
 _MOST_MS = 86_400_000
 _ALWAYS = [("x-content-type-options", "nosniff"), ("cache-control", "no-store")]
 _MINUTES = "600"  # seconds for which a browser may remember a preflight
@@ -37,7 +38,7 @@ class Manners:
         request.deadline = request.arrived + self._deadline_s
         timeout = request.header("x-request-timeout-ms")
         if timeout is not None:
-            if not timeout.isascii() or not timeout.isdigit() or not 0 < int(timeout[:10]) <= _MOST_MS:
+            if not _TIMEOUT.fullmatch(timeout) or not 0 < int(timeout) <= _MOST_MS:
                 raise InvalidInput(
                     f"X-Request-Timeout-Ms must be a whole number from 1 to {_MOST_MS}, got {timeout[:100]!r}",
                     field="X-Request-Timeout-Ms",
@@ -56,7 +57,7 @@ class Manners:
     def preflight(self, request: Request) -> Reply:
         """Answer a browser that asks whether a page of another origin may ask."""
         reply = Reply(204, b"")
-        if len(self._shared_with(request.header("origin"))) == 1:
+        if not self._knows(request.header("origin")):
             return reply
         reply.headers += [
             ("access-control-allow-methods", "GET, POST"),
@@ -65,9 +66,12 @@ class Manners:
         ]
         return reply
 
+    def _knows(self, origin: str | None) -> bool:
+        return origin is not None and not self._origins.isdisjoint({origin, "*"})
+
     def _shared_with(self, origin: str | None) -> list[tuple[str, str]]:
         vary = [("vary", "origin")]
-        if origin is None or (origin not in self._origins and "*" not in self._origins):
+        if origin is None or not self._knows(origin):
             return vary
         exposed = "x-request-id, x-model-version, x-model-digest, retry-after"
         return [*vary, ("access-control-allow-origin", origin), ("access-control-expose-headers", exposed)]

@@ -9,6 +9,7 @@ from serving.facts import Limits
 from serving.settings import Settings
 
 KEYS, ADMIN_KEY = "SLIPWAY_API_KEYS", "SLIPWAY_ADMIN_KEY"  # keys are not options: every user of a machine sees those
+_VERTEX = "AIP_HTTP_PORT"  # where Vertex AI will ask, as it tells its containers
 _DEFAULT = Settings()
 
 
@@ -16,13 +17,15 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     """Return the options; ends the process with exit code 2 and a line that says why when one is wrong."""
     parser = argparse.ArgumentParser(
         prog="python -m serving",
+        usage="python -m serving --bundle DIR [options]; --help lists them",
         description="Serve a Slipway bundle over HTTP.",
         epilog=f"Keys come from the environment: {KEYS} (of clients, separated by commas) and {ADMIN_KEY} (opens /admin).",
     )
     add = parser.add_argument
+    add("command", nargs="?", choices=["serve"], help=argparse.SUPPRESS)  # the word that SageMaker starts a container with
     add("--bundle", type=Path, required=True, help="the bundle's folder, or a link to it, such as runs/latest/export/bundle")
     add("--host", default="127.0.0.1", help="address to bind; 0.0.0.0 for all (default: %(default)s)")
-    add("--port", type=_between(1, 65535), default=8080, help="port to bind (default: %(default)s)")
+    add("--port", type=_between(1, 65535), default=os.environ.get(_VERTEX, "8080"), help="port to bind (default: %(default)s)")
     add("--workers", type=_between(1, 256), default=1, help="processes (default: %(default)s)")
     add("--threads", type=_between(1, 1024), default=1, help="threads inside one call of the model (default: %(default)s)")
     add(
@@ -32,15 +35,15 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         help="rows computed together; 0: what pays, measured at start; 1: none",
     )
     add("--max-body-mb", type=_between(1, 4096), default=16, help="larger requests get 413, in MiB (default: %(default)s)")
-    add("--wait", type=_seconds, default=_DEFAULT.wait_s, help="seconds; who would wait longer gets 503 (default: %(default)s)")
-    add("--deadline", type=_seconds, default=_DEFAULT.deadline_s, help="seconds for a request in all (default: %(default)s)")
-    add("--read", type=_seconds, default=_DEFAULT.read_s, help="seconds for a client to send a request (default: %(default)s)")
+    add("--wait", type=seconds, default=_DEFAULT.wait_s, help="seconds; who would wait longer gets 503 (default: %(default)s)")
+    add("--deadline", type=seconds, default=_DEFAULT.deadline_s, help="seconds for a request in all (default: %(default)s)")
+    add("--read", type=seconds, default=_DEFAULT.read_s, help="seconds for a client to send a request (default: %(default)s)")
     add("--in-flight", type=_between(1, 65536), default=_DEFAULT.in_flight, help="requests at a time (default: %(default)s)")
-    add("--grace", type=_seconds, default=2.0, help="seconds from SIGTERM, unready but answering (default: %(default)s)")
-    add("--drain", type=_seconds, default=6.0, help="seconds after that for what is under way (default: %(default)s)")
-    add("--watch", type=_seconds, default=0.0, help="seconds between looks for another bundle to swap to; 0: never")
+    add("--grace", type=seconds, default=2.0, help="seconds from SIGTERM, unready but answering (default: %(default)s)")
+    add("--drain", type=seconds, default=6.0, help="seconds after that for what is under way (default: %(default)s)")
+    add("--watch", type=seconds, default=0.0, help="seconds between looks for another bundle to swap to; 0: never")
     add("--canary", type=Path, help="a bundle that answers some of the requests")
-    add("--percent", type=_percent, default=_DEFAULT.percent, help="how many, for --canary (default: %(default)s)")
+    add("--percent", type=percent, default=_DEFAULT.percent, help="how many, for --canary (default: %(default)s)")
     add("--shadow", type=Path, help="a bundle that is asked, too, and compared, and never heard")
     add("--strict", action="store_true", help="refuse values outside the trained range and unseen categories")
     add("--log-file", type=Path, help="write a JSON line for each request; - for standard error")
@@ -82,14 +85,25 @@ def _between(low: int, high: int) -> Callable[[str], int]:
     return number
 
 
-def _seconds(text: str) -> float:
+def check_keys() -> None:
+    """Raise ValueError for a key that no header can bring; its value is not told."""
+    for name in (KEYS, ADMIN_KEY):
+        if not os.environ.get(name, "").isascii():
+            raise ValueError(
+                f"{name} has a key with other characters than ASCII, which HTTP headers do not carry; choose another key"
+            )
+
+
+def seconds(text: str) -> float:
+    """Read an option in seconds; argparse names this function when it is no number."""
     value = float(text)
     if not 0 <= value <= 86_400:
         raise argparse.ArgumentTypeError(f"must lie between 0 and 86400 seconds, got {text}")
     return value
 
 
-def _percent(text: str) -> float:
+def percent(text: str) -> float:
+    """Read an option in percent, as above."""
     value = float(text)
     if not 0 <= value <= 100:
         raise argparse.ArgumentTypeError(f"must lie between 0 and 100, got {text}")

@@ -13,6 +13,7 @@ from serving.bundle import Bundle, Golden, Runtime
 from serving.columns import Encoder, Unfit
 from serving.errors import BundleError, InvalidInput, ServingError, first_line
 from serving.images import decode
+from serving.onnx_file import refuse_external_data
 from serving.schema import Array, Schema
 
 
@@ -38,7 +39,10 @@ class Predictor:
     def from_bundle(cls, bundle: Bundle, *, threads: int = 1) -> "Predictor":
         """Load the artifact of a verified bundle."""
         description = bundle.description
-        return cls(bundle.artifact(), schema=description.schema, runtime=description.artifact.runtime, threads=threads)
+        artifact = bundle.artifact()
+        if description.artifact.runtime == "onnxruntime":
+            refuse_external_data(artifact, description.artifact.file)
+        return cls(artifact, schema=description.schema, runtime=description.artifact.runtime, threads=threads)
 
     def predict(self, inputs: Array) -> Array:
         """Return probabilities (classification, multilabel) or values in the target's unit (regression).

@@ -12,13 +12,13 @@ import hmac
 import os
 import threading
 import time
-from concurrent.futures import Future, wait
+from concurrent.futures import Executor, Future, wait
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from serving.bundle import Bundle
-from serving.control import Control, Report
+from serving.control import Control, Order, Report
 from serving.encodings import deflated
 from serving.endpoints import Endpoint, codecs_of, routes_to
 from serving.engine import Ticket
@@ -26,7 +26,7 @@ from serving.errors import ServingError, Unauthorized, without_folder
 from serving.exchange import Reply, Request
 from serving.facts import ModelFacts
 from serving.fleet import Fleet
-from serving.job import Job
+from serving.job import Job, advanced
 from serving.settings import Settings
 from serving.shadow import follow
 from serving.telemetry import Entry, Ledger, RequestLog
@@ -37,14 +37,19 @@ _EXAMPLE_ROWS, _EXAMPLE_PICTURES = 24, 6
 class Service:
     """The models, what is counted about them, and the steps of a request."""
 
-    def __init__(self, bundle: Bundle, settings: Settings) -> None:
-        """Load the models; the service lives, unready, where that fails."""
+    def __init__(self, bundle: Bundle, settings: Settings, order: Order | None = None) -> None:
+        """Load the models; the service lives, unready, where that fails.
+
+        order: the one that `bundle` was chosen by; None: the first.
+        """
         self.settings = settings
         self.control = Control(settings.shared)
         self.control.begin(bundle)
         self._following = threading.Lock()
-        self._followed = self.control.order().generation
-        self.fleet = Fleet(bundle, settings, codecs_of, seal=self.control.order().served_seal)
+        order = order or self.control.order()
+        # What is under way is followed later: its bundle is not the one that was chosen here.
+        self._followed, self._refusals = order.settled, order.refusals
+        self.fleet = Fleet(bundle, settings, codecs_of, seal=order.served_seal)
         log = RequestLog(settings.log_file, inputs=settings.log_inputs) if settings.log_file else None
         self.ledger = Ledger(shared=settings.shared, log=log)
         self.ledger.gauge("slipway_ready", lambda: float(self.ready), merge="min")
@@ -61,24 +66,27 @@ class Service:
         """Answer a request on this thread."""
         job = Job(endpoint, request)
         steps = job.steps(self.fleet, None)
-        try:
-            _wait(next(steps))
-            steps.send(None)
-        except StopIteration as done:
-            return self._written_down(job, done.value)
-        raise AssertionError("the steps wait once")
+        step = advanced(steps)
+        if isinstance(step, Ticket):
+            _wait(step)
+            step = advanced(steps)
+        assert isinstance(step, Reply)
+        return self._written_down(job, step)
 
-    async def answer_soon(self, endpoint: Endpoint, request: Request) -> Reply:
-        """Answer a request on the running event loop, which is free while the model computes."""
+    async def answer_soon(self, endpoint: Endpoint, request: Request, pool: Executor | None = None) -> Reply:
+        """Answer a request on the running event loop, which is free while the model computes.
+
+        pool: where to parse and encode what takes long; None: on the loop.
+        """
         loop = asyncio.get_running_loop()
         job = Job(endpoint, request)
         steps = job.steps(self.fleet, loop)
-        try:
-            await _awaited(next(steps), loop)
-            steps.send(None)
-        except StopIteration as done:
-            return self._written_down(job, done.value)
-        raise AssertionError("the steps wait once")
+        step = advanced(steps) if pool is None else await loop.run_in_executor(pool, advanced, steps)
+        if isinstance(step, Ticket):
+            await _awaited(step, loop)
+            step = advanced(steps) if pool is None else await loop.run_in_executor(pool, advanced, steps)
+        assert isinstance(step, Reply)
+        return self._written_down(job, step)
 
     def check_key(self, request: Request) -> None:
         """Raise Unauthorized where a key is asked for and the request's is none of them."""
@@ -112,33 +120,35 @@ class Service:
         with self._following:
             order = self.control.order()
             self.fleet.draining = order.draining
+            if order.refusals != self._refusals:  # no bundle at all, so that no worker was asked
+                self.fleet.refused, self._refusals = order.refused, order.refusals
+                self.ledger.count("slipway_swaps_total", {"result": "refused"})
             if order.generation == self._followed:
                 return
-            refused: str | None = None
+            self._followed, refused = order.generation, None
             try:
                 self.fleet.swap(Path(order.bundle), order.seal)
                 self._renew()
             except ServingError as error:
                 refused = without_folder(error, Path(order.bundle))
             self.ledger.count("slipway_swaps_total", {"result": "refused" if refused else "done"})
-            self._followed = order.generation
             self.report(refused)
 
     def report(self, refused: str | None = None) -> None:
         """Say what this worker serves."""
-        self.control.report(Report(os.getpid(), self._followed, self.fleet.digest, refused))
+        self.control.report(Report(os.getpid(), self._followed, self.fleet.digest, refused, self.fleet.unready))
 
     def _renew(self) -> None:
         """Note which models there are: where they answer, and what their train rows looked like."""
         models = self.fleet.models()
-        versions = [model.facts.description.version for model in models.values()]
+        versions = [model.facts.description.version for role, model in models.items() if role != "shadow"]
         self.routes = routes_to(self.fleet.description.name, versions)
         self.ledger.watch({role: (model.facts, model.reference) for role, model in models.items()})
 
     def _written_down(self, job: Job, reply: Reply) -> Reply:
         model, outputs = job.model, job.outputs
         self.ledger.record(job.entry(reply, "live" if model is None else self.fleet.role(model)))
-        if outputs is not None and self.fleet.shadow is not None:
+        if outputs is not None and self.fleet.shadow is not None and model is self.fleet.live:
             assert job.work is not None
             follow(self.fleet.shadow, job.work.rows, outputs, job.computed - job.decoded, self.ledger)
         return deflated(reply, job.request.header("accept-encoding"))

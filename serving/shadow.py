@@ -13,7 +13,7 @@ from serving.schema import Array, Schema
 from serving.telemetry import Ledger
 
 _PATIENCE_S = 1.0  # a comparison that comes later than this is not worth its computing
-_SAME_VALUE = 0.01  # two regressions agree within this share of the trained targets' spread, or of the value itself
+_SAME_VALUE = 0.01  # two regressions agree within this share of the live model's value
 
 
 def follow(shadow: Loaded, rows: Array, outputs: Array, seconds: float, ledger: Ledger) -> None:

@@ -6,9 +6,12 @@ have. SIGINT ends at once. SIGHUP: have every worker swap to the bundle that the
 
 import logging
 import signal
+import socket
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +22,8 @@ from serving.bundle import DESCRIPTION
 from serving.control import Control
 from serving.errors import ServingError
 
+_MOST_CRASHES = 3
+_LOOK_S = 0.02
 _log = logging.getLogger("slipway.serving")
 
 
@@ -31,6 +36,7 @@ class Supervisor(MPServer):
         self._control, self._pointer = control, pointer
         self._grace_s = grace_s
         self._leaving = False
+        self._crashes = 0  # of workers that never got to work
         if watch_s:
             threading.Thread(target=self._watch, args=(watch_s,), daemon=True).start()
 
@@ -46,18 +52,28 @@ class Supervisor(MPServer):
         """Swap; on a thread of its own, since every worker loads and proves the bundle first."""
         threading.Thread(target=self._swap, daemon=True).start()
 
+    def _respawn_workers(self, workers: list[int], *arguments: Any, **options: Any) -> None:
+        """Replace workers. Granian ends the service where one dies twice within seconds; here, only where none gets to work."""
+        self._crashes += sum(not self._control.reported(self.wrks[index].inner.pid) for index in workers)
+        super()._respawn_workers(workers, *arguments, **options)
+        if self._crashes < _MOST_CRASHES:
+            self.respawned_wrks.clear()
+
     def _leave(self) -> None:
-        self._control.drain()
+        try:
+            self._control.drain()
+        except OSError as error:  # somebody has cleaned the folder away
+            _log.error("the workers could not be told that the service is about to stop: %s", error)
         time.sleep(self._grace_s)
         super().signal_handler_interrupt()  # type: ignore[no-untyped-call]
 
     def _swap(self) -> None:
         try:
-            digest = swapped(self._control, self._control.order_swap(self._pointer))
+            order = swapped(self._control, partial(self._control.order_swap, self._pointer))
         except (ServingError, OSError) as error:
             _log.error("swap refused: %s", error)
         else:
-            _log.warning("swapped: sha256 %s answers now", digest[:12])
+            _log.warning("swapped: sha256 %s answers now", order.digest[:12])
 
     def _watch(self, every_s: float) -> None:
         before = _stamp(self._pointer)
@@ -79,12 +95,19 @@ def _stamp(pointer: Path) -> tuple[str, int, int] | None:
     return str(folder), found.st_mtime_ns, found.st_ino
 
 
-def tell_when_ready(control: Control, workers: int, say: Callable[[str], object], text: str) -> None:
-    """Say `text` once every worker has opened its port; on a thread of its own, that ends with the process."""
+def tell_when_ready(control: Control, workers: int, address: tuple[str, int], say: Callable[[str], object], url: str) -> None:
+    """Say where the service answers once it does, or why it is not ready; on a thread that ends with the process."""
 
     def wait() -> None:
-        while len(control.reports()) < workers:
-            time.sleep(0.02)
-        say(text)
+        while len(reports := control.reports()) < workers or not _accepts(address):
+            time.sleep(_LOOK_S)
+        reason = next((report.unready for report in reports if report.unready), None)
+        say(f"serving on {url}" + (f", NOT READY: {reason}" if reason else "; Ctrl-C stops"))
 
     threading.Thread(target=wait, name="greeting", daemon=True).start()
+
+
+def _accepts(address: tuple[str, int]) -> bool:
+    with suppress(OSError), socket.create_connection(address, timeout=1):
+        return True
+    return False

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from serving.endpoints import vertex_health
 from serving.errors import NotFound, NotReady
 from serving.exchange import Reply, Request
 from serving.facts import ModelFacts
@@ -36,6 +37,7 @@ class Views:
             "/ping": lambda _: mlflow_scoring.ping(self._service.ready),
             "/health": lambda _: mlflow_scoring.ping(self._service.ready),
             "/version": lambda _: mlflow_scoring.version(),
+            **dict.fromkeys(vertex_health(), self.ready),
             "/v2/health/live": lambda _: metadata.health_live(ready=self._service.ready),
             "/v2/health/ready": lambda _: metadata.health_ready(ready=self._service.ready),
         }

@@ -155,3 +155,8 @@ def test_files_and_functions_stay_short() -> None:
     ]
     assert len(functions) > 150
     assert [node.name for node in functions if (node.end_lineno or 0) - node.lineno > 60] == []
+
+
+@pytest.mark.parametrize("stage", ["export", "select"])
+def test_the_image_may_hold_the_bundle_of_either_stage(stage: str) -> None:
+    assert f"!runs/*/{stage}/bundle" in (ROOT / ".dockerignore").read_text().splitlines()

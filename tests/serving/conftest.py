@@ -158,6 +158,7 @@ def make_bundle(
     golden: Golden | None = None,
     name: str = MODEL,
     runtime: Runtime = "onnxruntime",
+    version: str = "1",
 ) -> Path:
     """Write a whole bundle, by default of the linear ONNX model and its own golden answers."""
     payload = linear_onnx(schema) if artifact is None else artifact
@@ -170,7 +171,7 @@ def make_bundle(
         folder,
         files,
         name="tiny",
-        version="1",
+        version=version,
         created="2026-11-20T00:00:00Z",
         schema=schema,
         artifact=Artifact(name, runtime, "fp32"),

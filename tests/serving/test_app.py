@@ -111,7 +111,7 @@ def test_a_model_that_cannot_be_loaded_lives_unready_with_its_reason(tmp_path: P
         task="regression", kind="table", shape=(1,), target="y", minimum=0, maximum=1, features=(Feature('width "', 0, 1),)
     )
     folder, reason = {
-        "artifact": (make_bundle(tmp_path / "artifact", TABLE, b"no model"), "onnxruntime"),
+        "artifact": (make_bundle(tmp_path / "artifact", TABLE, b"no model"), "model.onnx: not an ONNX file"),
         "golden": (make_bundle(tmp_path / "golden", TABLE, golden=Golden([], [], atol=1, rtol=1)), "golden requests: "),
         "feature": (make_bundle(tmp_path / "feature", quoted), "the schema's feature names cannot be served"),
     }[fault]

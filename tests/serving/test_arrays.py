@@ -28,7 +28,7 @@ def headed(header: str, content: bytes = b"\0" * 16) -> bytes:
     return b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header.encode("latin-1") + content
 
 
-@pytest.mark.parametrize("kind", ["?", "<f2", "<f4", ">f4", "<f8", ">f8", "<g", "i1", "u1", "<i2", ">u2", "<i4", "<i8", ">u8"])
+@pytest.mark.parametrize("kind", ["?", "<f2", "<f4", ">f4", "<f8", ">f8", "i1", "u1", "<i2", ">u2", "<i4", "<i8", ">u8"])
 @pytest.mark.parametrize("order", ["C", "F"])
 @pytest.mark.parametrize("version", [(1, 0), (2, 0), (3, 0)])
 def test_numbers_of_any_width_byte_order_and_memory_order_arrive(kind: str, order: Any, version: tuple[int, int]) -> None:
@@ -83,6 +83,10 @@ HUGE = "(" + "9" * 18 + ", 3)"
         (npy(np.zeros(3, dtype=[("a", "<f4")])), None, "the header of the .npy file is not understood; arrays of structures"),
         (headed(header("'|O'")), None, "the .npy file has values of type '|O'; objects travel as pickles"),
         (headed(header("'<f3'")), None, "the .npy file has values of type '<f3'"),
+        (headed(header("'<f16'"), b"\0" * 48), None, "the .npy file has values of type '<f16'"),
+        (headed(header(order="'True'")), None, "the header of the .npy file is not understood"),
+        (headed(header(shape="'1,3'")), None, "the header of the .npy file is not understood"),
+        (headed(header(shape="(01, 3)")), None, "the .npy file has no shape that could be: (01, 3)"),
         (headed(header(shape="(-1, 3)")), None, "the header of the .npy file is not understood"),
         (headed(header(shape="(1 2, 3)")), None, "the .npy file has no shape that could be: (1 2, 3)"),
         (headed(header(shape=f"({'9' * 300}, 3)")), None, "the .npy file has no shape that could be: (999"),
@@ -105,7 +109,7 @@ def test_a_file_that_does_not_fit_is_refused_with_the_place(body: bytes, field: 
     assert len(str(caught.value)) < 300
 
 
-@pytest.mark.parametrize(("shape", "values"), [(HUGE, 4_000_000), ("(5, 3)", 12)])
+@pytest.mark.parametrize(("shape", "values"), [(HUGE, 300_000), ("(5, 3)", 12)])
 def test_more_values_than_a_request_may_hold_are_refused_before_any_is_made(shape: str, values: int) -> None:
     with pytest.raises(TooLarge, match=re.escape(f"more than the {values // 3:,} that one request may hold")):
         rows_of_npy(headed(header(shape=shape), b"\0" * 60), facts_of(TABLE, values=values))

@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from typing import Any
 
 import numpy as np
 import pytest
@@ -207,6 +208,36 @@ def test_the_batch_size_is_what_pays(make: Make) -> None:
     assert no_gain.batch_rows == 1
 
 
+def test_a_large_request_keeps_a_newcomer_for_one_piece_only(make: Make) -> None:
+    engine, model = make(wait_s=0.3, row_s=0.004, call_s=0.0)
+    busy = held(engine, model)
+    large = asked(engine, rows(7, 500))  # two seconds of work, in pieces
+    small = asked(engine, rows(5))
+    model.free.set()
+    np.testing.assert_array_equal(answer(small), rows(10))
+    assert not large.future.done()
+    answer(busy)
+
+
+def test_what_cannot_be_computed_within_its_deadline_is_refused_before_any_of_it_is(make: Make) -> None:
+    engine, model = make(row_s=0.004, call_s=0.0)
+    with pytest.raises(DeadlineExceeded, match="500 rows take about"):
+        asked(engine, rows(1, 500), deadline=time.monotonic() + 0.5)
+    assert model.batches == []
+
+
+@pytest.mark.parametrize("make_future", [Future, lambda: asyncio.new_event_loop().create_future()])
+def test_a_ticket_that_is_settled_twice_keeps_its_first_answer(make_future: Callable[[], Any]) -> None:
+    future = make_future()
+    ticket = Ticket(rows(1), None, future)
+    ticket.settle(rows(2))
+    ticket.expire()
+    ticket.settle(rows(3))
+    np.testing.assert_array_equal(future.result(), rows(2))
+    if isinstance(future, asyncio.Future):
+        future.get_loop().close()
+
+
 def test_closing_answers_what_waits_and_ends_the_thread(make: Make) -> None:
     engine, model = make()
     model.free.clear()
@@ -215,7 +246,7 @@ def test_closing_answers_what_waits_and_ends_the_thread(make: Make) -> None:
     model.free.set()
     assert all(len(answer(ticket)) == 1 for ticket in tickets)
     deadline = time.monotonic() + 5
-    while any(thread.name == "engine" and thread.is_alive() for thread in threading.enumerate()):
+    while engine._thread is not None:
         assert time.monotonic() < deadline
         time.sleep(0.01)
     np.testing.assert_array_equal(answer(asked(engine, rows(1))), rows(2))  # who held it still gets an answer

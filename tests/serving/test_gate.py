@@ -7,6 +7,7 @@ import re
 import socket
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,14 @@ import pytest
 
 from serving.app import create_app
 from serving.bundle import Bundle
+from serving.errors import Overloaded
+from serving.exchange import Request
+from serving.facts import Limits
+from serving.gate import Gate
+from serving.settings import Settings
 from tests.serving.conftest import TABLE, make_bundle, rows_of
 from tests.serving.server import Answer, Running, resident, running
+from tests.serving.slow_model import slow_onnx
 
 BODY = json.dumps({"inputs": rows_of(TABLE, 2).tolist()}).encode()
 READ_S = 1.0
@@ -147,6 +154,44 @@ def test_a_client_that_leaves_before_its_answer_is_counted_and_harms_nobody(serv
     assert service.request("POST", "/predict", BODY).status == 200
     time.sleep(0.3)
     assert any('status="499"' in line for line in service.metrics())
+
+
+@pytest.mark.parametrize("path", ["/%E2%82%AC", "/predict/%FF", "/predict?" + "a&" * 200, "/..%2f..%2fetc", "/predict%20"])
+def test_a_strange_path_is_no_fault_of_ours(service: Running, path: str) -> None:
+    assert service.request("GET", path).status in {400, 404, 405}
+    assert service.request("POST", path, BODY).status in {400, 404}
+
+
+@pytest.mark.parametrize("value", ["0" * 9 + "1", "1" + "9" * 400, "9" * 5000])
+def test_a_timeout_of_many_digits_is_refused(service: Running, value: str) -> None:
+    for method, path in (("GET", "/healthz"), ("POST", "/predict")):
+        assert service.request(method, path, BODY if method == "POST" else None, x_request_timeout_ms=value).status == 400
+
+
+def test_an_early_503_keeps_the_clients_id_and_slow_clients_do_not_count(tmp_path: Path) -> None:
+    bundle = make_bundle(tmp_path / "slow", TABLE, slow_onnx(TABLE, 1500))
+    with running(bundle, "--in-flight", "1", "--wait", "9") as busy:
+        busy.wait_until_ready()
+        slow = [connected(busy, head(len(BODY)) + BODY[:9]) for _ in range(5)]
+        with ThreadPoolExecutor(4) as clients:
+            answers = list(
+                clients.map(lambda number: busy.request("POST", "/predict", BODY, x_request_id=f"mine-{number}"), range(8))
+            )
+        for connection in slow:
+            connection.close()
+    assert {answer.status for answer in answers} == {200, 503}
+    assert [answer.headers["x-request-id"] for answer in answers] == [f"mine-{number}" for number in range(8)]
+
+
+def test_bodies_together_have_a_limit(table_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gate = Gate(create_app(Bundle(table_bundle), Settings(limits=Limits(body_bytes=1000))))
+    request = Request("POST", "/predict", "", lambda _: None, b"")
+    monkeypatch.setattr("serving.gate._MOST_HELD", 3000)
+    for _ in range(3):
+        gate._hold(request, 1000)
+    with pytest.raises(Overloaded, match="too many large requests"):
+        gate._hold(request, 1)
+    assert request.held == 3000
 
 
 PATHS: list[tuple[str, str, bytes | None]] = [

@@ -23,8 +23,9 @@ NOTED = records((1, 2, 3), note=1)
         (NOTED.replace(b'"note": 1', b'"note": ' + b"[" * 40 + b"]" * 40), "records[0].note"),
         (NOTED.replace(b'"note": 1', b'"note": ' + b'{"a": ' * 100_000), "records"),
         (NOTED.replace(b'"note": 1', b'"note": [NaN]'), "records[0].note[0]"),
+        (NOTED.replace(b'"note": 1', b'"note": [{"a": 1, "a": 2}]'), "records[0].note[0].a"),
     ],
-    ids=["twice", "deep", "bottomless", "NaN"],
+    ids=["twice", "deep", "bottomless", "NaN", "twice within"],
 )
 def test_columns_that_the_model_does_not_take_are_no_way_around_the_rules_of_json(body: bytes, field: str) -> None:
     decoder = Decoder(OPEN)

@@ -4,15 +4,18 @@ import contextlib
 import http.client
 import json
 import os
+import shutil
 import signal
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from tests.serving.conftest import TABLE, rows_of
+from tests.serving.conftest import TABLE, make_bundle, rows_of
 from tests.serving.server import LIMIT_S, Running, running
+from tests.serving.slow_model import slow_onnx
 
 BODY = json.dumps({"inputs": rows_of(TABLE, 1).tolist()}).encode()
 
@@ -100,12 +103,78 @@ def test_a_killed_worker_is_replaced_while_the_other_answers(table_bundle: Path)
         assert service.stop(signal.SIGTERM)[0] == 0
 
 
-def test_workers_end_with_a_parent_that_was_killed(table_bundle: Path) -> None:
+def test_a_worker_that_dies_twice_in_a_moment_is_replaced_twice(table_bundle: Path) -> None:
     with running(table_bundle) as service:
+        for _ in range(2):
+            service.wait_until_ready()
+            (worker,) = service.workers()
+            os.kill(worker, signal.SIGKILL)
+            deadline = time.monotonic() + LIMIT_S
+            while worker in service.workers():
+                assert time.monotonic() < deadline
         service.wait_until_ready()
-        (worker,) = service.workers()
-        service.process.kill()
-        deadline = time.monotonic() + LIMIT_S
-        while Path(f"/proc/{worker}").exists() and "Z" not in Path(f"/proc/{worker}/stat").read_text().split()[2]:
+        assert service.request("POST", "/predict", BODY).status == 200
+
+
+def test_workers_that_never_get_to_work_end_the_service_with_exit_code_1(own_bundle: Path) -> None:
+    with running(own_bundle) as service:
+        service.wait_until_ready()
+        shutil.rmtree(own_bundle)
+        os.kill(service.workers()[0], signal.SIGKILL)
+        assert service.process.wait(LIMIT_S) == 1
+
+
+def test_sigterm_to_the_whole_group_keeps_the_grace_time(table_bundle: Path) -> None:
+    with running(table_bundle, "--grace", "1") as service:
+        service.wait_until_ready()
+        os.killpg(service.process.pid, signal.SIGTERM)
+        time.sleep(0.5)
+        assert service.request("GET", "/readyz").status == 503
+        assert service.request("POST", "/predict", BODY).status == 200
+        assert service.process.wait(LIMIT_S) == 0
+
+
+def test_a_shared_folder_that_was_cleaned_away_does_not_keep_the_service_from_ending(
+    table_bundle: Path, tmp_path: Path
+) -> None:
+    with running(table_bundle, "--grace", "0.5", TMPDIR=str(tmp_path)) as service:
+        service.wait_until_ready()
+        (shared,) = tmp_path.glob("slipway-*")
+        shutil.rmtree(shared)
+        assert service.request("POST", "/predict", BODY).status == 200
+        service.process.send_signal(signal.SIGTERM)
+        assert service.process.wait(LIMIT_S) == 0
+
+
+def wait_for_the_end_of(worker: int) -> None:
+    deadline = time.monotonic() + LIMIT_S
+    with contextlib.suppress(FileNotFoundError):
+        while "Z" not in Path(f"/proc/{worker}/stat").read_text().split()[2]:
             assert time.monotonic() < deadline
             time.sleep(0.05)
+
+
+def test_workers_end_with_a_parent_that_was_killed_and_answer_what_they_have(tmp_path: Path) -> None:
+    bundle = make_bundle(tmp_path / "slow", TABLE, slow_onnx(TABLE, 3000))
+    body = json.dumps({"inputs": rows_of(TABLE, 8).tolist()}).encode()
+    with running(bundle) as service:
+        service.wait_until_ready()
+        (worker,) = service.workers()
+        with ThreadPoolExecutor(1) as client:
+            asked = client.submit(service.request, "POST", "/predict", body)
+            time.sleep(0.1)
+            service.process.kill()
+            assert asked.result().status == 200
+        wait_for_the_end_of(worker)
+
+
+def test_a_worker_whose_parent_dies_while_it_loads_ends_too(torchscript_bundle: Path) -> None:
+    with running(torchscript_bundle) as service:
+        assert service.process.stdout is not None
+        service.process.stdout.readline()
+        deadline = time.monotonic() + LIMIT_S
+        while not service.workers():
+            assert time.monotonic() < deadline
+        (worker,) = service.workers()
+        service.process.kill()
+        wait_for_the_end_of(worker)

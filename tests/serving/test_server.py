@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from serving.bundle import GOLDEN
-from tests.serving.conftest import TABLE, expected_of, rows_of
+from tests.serving.conftest import TABLE, expected_of, golden_of, make_bundle, rows_of
 from tests.serving.server import LIMIT_S, PROMPTLY_S, running
 
 ROWS = rows_of(TABLE, 2)
@@ -129,12 +129,53 @@ def test_a_folder_that_cannot_be_read_is_refused_in_one_line(tmp_path: Path, nam
     assert name in output
 
 
+def test_a_model_that_fails_its_golden_requests_is_said_to_be_unready_where_people_look(tmp_path: Path) -> None:
+    golden = golden_of(TABLE)
+    golden.outputs[0][0] += 0.5
+    with running(make_bundle(tmp_path / "bundle", TABLE, golden=golden)) as service:
+        assert ", NOT READY: golden request 0: output 0 is " in service.wait_for_all_workers()[-1]
+
+
+@pytest.mark.parametrize(
+    ("options", "variables", "said"),
+    [
+        (["--log-file", "/nowhere/requests.log"], {}, "No such file or directory: '/nowhere/requests.log'"),
+        (["--workers", "200"], {}, "200 threads that compute, for "),
+        ([], {"SLIPWAY_API_KEYS": "schlüssel"}, "SLIPWAY_API_KEYS has a key with other characters than ASCII"),
+        (["--canary", "/nowhere"], {}, "no bundle.json here"),
+    ],
+    ids=["log file", "too many workers", "key", "canary"],
+)
+def test_what_cannot_work_is_refused_at_start_in_one_line(
+    table_bundle: Path, options: list[str], variables: dict[str, str], said: str
+) -> None:
+    with running(table_bundle, *options, port=None, **variables) as service:
+        output, _ = service.process.communicate(timeout=LIMIT_S)
+        assert (service.process.returncode, output.count("\n")) == (2, 1)
+        assert said in output
+
+
+def test_the_word_that_sagemaker_starts_containers_with_changes_nothing(table_bundle: Path) -> None:
+    with running(table_bundle, "serve") as service:
+        service.wait_until_ready()
+
+
+def test_vertex_tells_its_containers_where_it_will_ask(table_bundle: Path) -> None:
+    with running(table_bundle, AIP_HEALTH_ROUTE="/alive", AIP_PREDICT_ROUTE="/ask") as service:
+        service.wait_until_ready()
+        assert service.request("GET", "/alive").status == 200
+        answer = service.request("POST", "/ask", json.dumps({"instances": ROWS.tolist()}).encode())
+        assert "predictions" in json.loads(answer.body)
+
+
 BAD_OPTIONS: list[tuple[list[str], str]] = [
     (["--port", "0"], "argument --port: must lie between 1 and 65535, got 0"),
     (["--port", "http"], "argument --port: invalid number value: 'http'"),
     (["--workers", "0"], "argument --workers: must lie between 1 and 256, got 0"),
     (["--threads", "-1"], "argument --threads: must lie between 1 and 1024, got -1"),
     (["--max-body-mb", "1e3"], "argument --max-body-mb: invalid number value: '1e3'"),
+    (["--wait", "soon"], "argument --wait: invalid seconds value: 'soon'"),
+    (["--percent", "101"], "argument --percent: must lie between 0 and 100, got 101"),
     (["--reload"], "unrecognized arguments: --reload"),
 ]
 

@@ -22,13 +22,13 @@ BODY = json.dumps({"inputs": rows_of(TABLE, 1).tolist()}).encode()
 ADMIN = "Bearer admin"
 
 
-def other_bundle(folder: Path, schema: Schema = TABLE, golden: Golden | None = None) -> Path:
+def other_bundle(folder: Path, schema: Schema = TABLE, golden: Golden | None = None, *, version: str = "1") -> Path:
     """A bundle whose artifact has other bytes and the same answers: a producer's name is in the file."""
     import onnx
 
     model = onnx.load_from_string(linear_onnx(schema))
     model.producer_name = folder.name
-    return make_bundle(folder, schema, model.SerializeToString(), golden=golden)
+    return make_bundle(folder, schema, model.SerializeToString(), golden=golden, version=version)
 
 
 def point(pointer: Path, bundle: Path) -> None:
@@ -117,7 +117,7 @@ def with_a_stranger(folder: Path) -> Path:
     [
         (corrupted, "the file changed after it was written"),
         (wrong, "the evaluated model gave"),
-        (foreign, "differ from those being served"),
+        (foreign, "clients would break: task of the new bundle: regression"),
         (with_a_stranger, "not listed in bundle.json"),
     ],
 )
@@ -135,6 +135,11 @@ def test_a_bundle_that_is_not_fit_is_refused_and_the_old_one_answers_on(
     assert str(site.folder) not in answer.body.decode()
     assert answered_by(service.request("POST", "/predict", BODY)) == site.digests[0]
     assert service.request("GET", "/readyz").status == 200
+    deadline = time.monotonic() + LIMIT_S
+    while reason not in (json.loads(service.request("GET", "/info").body)["swap_refused"] or ""):  # and people can see why
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert any(line.startswith('slipway_swaps_total{result="refused"}') for line in service.metrics())
     point(site.pointer, site.two)  # and the next good one is taken
     wait_for(service, site.digests[1])
 
@@ -197,6 +202,41 @@ def test_a_worker_that_starts_after_a_swap_serves_what_the_others_serve(site: Si
             time.sleep(0.02)
         service.wait_until_ready()
         assert answered_by(service.request("POST", "/predict", BODY)) == site.digests[1]
+
+
+def one_row_only(folder: Path) -> Path:
+    """A model that raises on two rows: a fault that no error of ours foresees."""
+    import onnx
+
+    model = onnx.load_from_string(linear_onnx(TABLE))
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 1
+    return make_bundle(folder, TABLE, model.SerializeToString())
+
+
+def test_a_model_that_raises_is_refused_once_and_said_so(site: Site, service: Running) -> None:
+    point(site.pointer, one_row_only(site.folder / "bad"))
+    answer = service.request("POST", "/admin/reload", authorization=ADMIN)
+    assert answer.status == 409
+    assert "the model cannot be run" in json.loads(answer.body)["error"]["message"]
+    assert answered_by(service.request("POST", "/predict", BODY)) == site.digests[0]
+    assert service.request("GET", "/readyz").status == 200
+
+
+def test_two_workers_serve_the_same_whatever_comes_between(site: Site) -> None:
+    with running(site.pointer, "--workers", "2", SLIPWAY_ADMIN_KEY="admin") as service:
+        service.wait_for_all_workers()
+        stopped = service.workers()[0]
+        os.kill(stopped, signal.SIGSTOP)
+        point(site.pointer, site.two)
+        service.process.send_signal(signal.SIGHUP)
+        time.sleep(0.5)
+        point(site.pointer, wrong(site.folder / "bad"))
+        service.process.send_signal(signal.SIGHUP)
+        time.sleep(0.5)
+        os.kill(stopped, signal.SIGCONT)
+        wait_for(service, site.digests[1])
+        time.sleep(2)
+        assert {answered_by(service.request("POST", "/predict", BODY)) for _ in range(30)} == {site.digests[1]}
 
 
 def test_a_bundle_that_was_overwritten_cannot_be_gone_back_to(site: Site, service: Running) -> None:

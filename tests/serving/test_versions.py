@@ -58,9 +58,23 @@ def test_a_shadow_is_compared_and_never_heard(table_bundle: Path, tmp_path: Path
     assert 'slipway_shadow_latency_difference_seconds_bucket{le="+Inf"} 20.0' in lines
 
 
+def test_a_version_that_is_asked_for_is_the_one_that_answers(table_bundle: Path, tmp_path: Path) -> None:
+    canary, shadow = other_bundle(tmp_path / "two", version="2"), other_bundle(tmp_path / "three", version="3")
+    client = create_app(Bundle(table_bundle), Settings(canary=canary, percent=50.0, shadow=shadow)).test_client()
+    tensor = {"name": "inputs", "datatype": "FP32", "shape": [1, 3], "data": rows_of(TABLE, 1).tolist()}
+    for version, bundle in (("1", table_bundle), ("2", canary)):
+        found = [client.post(f"/v2/models/tiny/versions/{version}/infer", json={"inputs": [tensor]}) for _ in range(20)]
+        assert {answer.headers["x-model-digest"] for answer in found} == {Bundle(bundle).digest}
+    assert client.post("/v2/models/tiny/versions/3/infer", json={"inputs": [tensor]}).status_code == 404  # never heard
+
+
 def test_a_canary_of_another_kind_of_model_is_not_used_and_said_so(table_bundle: Path, tmp_path: Path) -> None:
     canary = make_bundle(tmp_path / "canary", REGRESSION)
     client = create_app(Bundle(table_bundle), Settings(canary=canary, percent=100.0)).test_client()
     assert client.post("/predict", data=BODY).headers["x-model-digest"] == Bundle(table_bundle).digest
     assert client.get("/readyz").status_code == 200
-    assert client.get("/info").get_json()["swap_refused"].startswith("canary: the new bundle's task differ")
+    assert (
+        client.get("/info")
+        .get_json()["swap_refused"]
+        .startswith("canary: clients would break: task of the new bundle: regression")
+    )
