@@ -8,6 +8,7 @@ value is NaN; so is an empty text.
     Encoder(schema).encode([["Bern", 3.5], ["Rome", None]])                                 # (rows, *schema.shape)
 """
 
+import re
 import unicodedata
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
@@ -19,6 +20,7 @@ from serving.schema import Array, ColumnKind, Feature, Schema
 
 UNSEEN = 0  # the code of a category that no train row had
 TOO_LARGE = "the number does not fit into 32-bit floating point"
+_WHOLE = re.compile(r"-?[0-9]{1,9}\.0{1,9}")
 _PLAIN = {"false": 0.0, "true": 1.0}
 _EPOCH = datetime(1970, 1, 1)  # times are compared as they are written
 _LONGEST = 60  # characters of a cell that a message repeats
@@ -156,7 +158,10 @@ def _boolean(feature: Feature) -> Convert:
         wanted = f"true or false, {wanted}"
 
     def convert(cell: Any) -> tuple[float, ...]:
-        meaning = meanings.get(fold(text_of(cell)))
+        text = fold(text_of(cell))
+        meaning = meanings.get(text)
+        if meaning is None and _WHOLE.fullmatch(text):  # 1.0 as a text, which pandas makes of 1 beside missing values
+            meaning = meanings.get(text.partition(".")[0])
         if meaning is None:
             raise ValueError(f"expected {wanted}, got {_shown(cell)}")
         return (meaning,)
@@ -166,10 +171,18 @@ def _boolean(feature: Feature) -> Convert:
 
 def _category(feature: Feature) -> Convert:
     codes = {text: float(code) for code, text in enumerate(feature.categories, start=1)}
+    # A boolean is the text "True" where that is how the data has it, and only once.
+    alike = {truth: [text for text in codes if text.casefold() == truth] for truth in _PLAIN}
+    truths = {truth: codes[texts[0]] for truth, texts in alike.items() if truth not in codes and len(texts) == 1}
 
     def convert(cell: Any) -> tuple[float, ...]:
         code = codes.get(cell)  # most cells are written as the table has them
-        return (codes.get(text_of(cell), float(UNSEEN)) if code is None else code,)
+        if code is None:
+            text = text_of(cell)
+            code = codes.get(text)
+            if code is None:
+                code = truths.get(text, float(UNSEEN)) if isinstance(cell, bool | np.bool_) else float(UNSEEN)
+        return (code,)
 
     return convert
 

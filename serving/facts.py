@@ -1,6 +1,7 @@
 """What a codec knows of the model that it decodes for, and how much a request may ask of it."""
 
 from dataclasses import dataclass
+from math import prod
 
 from serving.bundle import Bundle, Description
 from serving.columns import Encoder
@@ -12,16 +13,23 @@ from serving.schema import Schema
 class Limits:
     """What one request may ask; more is refused before anything is computed.
 
-    body_bytes: as sent and after inflation. values: of all its rows together. depth: of nested JSON. pixels: of one picture; a
-    request may hold eight times as many. strict: whether values outside the trained range and unseen categories are refused
-    with their place, instead of being answered and counted as drift.
+    body_bytes: as sent and after inflation. values: of all its rows together. rows: how many. answers: numbers that the model
+    returns for all rows together; with `rows` they bound the reply, which a few kB of compressed rows would make gigabytes.
+    depth: of nested JSON. pixels: of one picture; a request may hold eight times as many. strict: whether values outside the
+    trained range and unseen categories are refused with their place, instead of being answered and counted as drift.
     """
 
     body_bytes: int = 16 * 2**20
     values: int = 4_000_000
+    rows: int = 100_000
+    answers: int = 2_000_000
     depth: int = 32
     pixels: int = MAX_PIXELS
     strict: bool = False
+
+    def most_rows(self, schema: Schema) -> int:
+        """Return how many rows of a model one request may hold; a single one always, whatever the number of its answers."""
+        return min(self.values // prod(schema.shape), self.rows, max(1, self.answers // schema.outputs))
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.errors import BundleError, InvalidInput, first_line
+from serving.errors import BundleError, InvalidInput
 from serving.schema import Array
 
 if TYPE_CHECKING:
@@ -31,6 +31,10 @@ MAX_PIXELS = 50_000_000  # of a picture
 _MAGIC = (b"\x89PNG", b"\xff\xd8\xff", b"RIFF", b"GIF8", b"BM")  # no JSON begins like one of these
 _FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")
 _16_BITS = "I;16"  # how the modes of 16-bit gray begin
+_BY_SCANS = {"JPEG", "MPO"}
+_SCAN = b"\xff\xda"  # begins each pass over all pixels of a JPEG; encoders write ten, and a few bytes may ask for hundreds
+_MOST_SCANS = 64
+_DAMAGED = "the picture is damaged: it is cut, or its content is not what its format says; send a whole file"
 _STRIP = 2**20  # pixels that are turned into another mode at once
 
 
@@ -73,11 +77,13 @@ def _opened(payload: bytes, most_pixels: int) -> "Image":
     from PIL import ImageOps
 
     picture = _recognized(payload, most_pixels)
+    if picture.format in _BY_SCANS and payload.count(_SCAN) > _MOST_SCANS:
+        raise InvalidInput(f"the picture has more than the {_MOST_SCANS} scans of one that is meant to be seen; save it anew")
     try:
         picture.load()
         return ImageOps.exif_transpose(picture)
-    except Exception as error:  # Pillow's parsers raise what they like on damaged files
-        raise InvalidInput(f"the picture is damaged: {first_line(error)}") from error
+    except Exception as error:  # Pillow's parsers raise what they like on damaged files, and their words are for programmers
+        raise InvalidInput(_DAMAGED) from error
 
 
 def _recognized(payload: bytes, most_pixels: int) -> "Image":
@@ -97,7 +103,7 @@ def _recognized(payload: bytes, most_pixels: int) -> "Image":
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise TooManyPixels(f"the picture is too large: more than {most_pixels:,} pixels; send a smaller one") from error
     except Exception as error:  # as above
-        raise InvalidInput(f"the picture is damaged: {first_line(error)}") from error
+        raise InvalidInput(_DAMAGED) from error
     if picture.width * picture.height > most_pixels:
         raise TooManyPixels(
             f"the picture is too large: {picture.width} x {picture.height}, and {most_pixels:,} pixels are the limit; "

@@ -10,7 +10,7 @@ import numpy as np
 from serving.columns import is_missing, text_of
 from serving.facts import ModelFacts
 from serving.protocols.open_inference.ports import inputs_of, outputs_of
-from serving.schema import Schema
+from serving.schema import Feature, Schema
 
 _DATATYPES = ["BOOL", "BYTES", "FP32", "FP64", *(f"{kind}{bits}" for kind in ("INT", "UINT") for bits in (8, 16, 32, 64))]
 
@@ -164,7 +164,7 @@ class Examples:
         tensors = []
         for index, feature in enumerate(schema.features):
             cells = [row[index] for row in rows]
-            kind, data = "BYTES", [_text(cell) for cell in cells]
+            kind, data = "BYTES", [_text(cell, feature) for cell in cells]
             if feature.kind == "number":
                 kind, data = "FP64", cells
             tensors.append({"name": feature.name, "shape": [len(rows), 1], "datatype": kind, "data": data})
@@ -175,7 +175,8 @@ class Examples:
         file = io.StringIO()
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(self._names)
-        writer.writerows([_text(cell) for cell in row] for row in self._rows)
+        features = self._schema.features
+        writer.writerows([_text(*pair) for pair in zip(row, features, strict=True)] for row in self._rows if features)
         return self._named(csv=self._names and file.getvalue())
 
     def _records(self) -> list[dict[str, Any]]:
@@ -189,7 +190,12 @@ class Examples:
         return {name: {"value": body} for name, body in bodies.items() if body} if self._rows else {}
 
 
-def _text(cell: Any) -> str:
+def _text(cell: Any, feature: Feature) -> str:
     if is_missing(cell):
         return ""
-    return repr(cell) if isinstance(cell, float) else text_of(cell)
+    if isinstance(cell, float) and feature.kind == "number":
+        return repr(cell)
+    text = text_of(cell)
+    # A boolean is the category that is written alike, such as "True".
+    alike = [known for known in feature.categories if isinstance(cell, bool) and known.casefold() == text]
+    return alike[0] if len(alike) == 1 else text

@@ -182,7 +182,7 @@ def _views(facts: ModelFacts) -> dict[str, Any]:
         "/": _view("A page to try the model.", {"text/html": {"schema": {"type": "string"}}}),
         "/ping": _view("Whether the model answers, as SageMaker and MLflow ask: an empty line.", line, unready=waiting),
         "/health": _view("The same as /ping.", line, unready=waiting),
-        "/version": _view("The version of MLflow whose protocol is spoken.", text),
+        "/version": _view("The version of MLflow whose protocol is spoken, bare, as MLflow has it.", line),
         f"/v1/models/{_part(facts.description.name)}": _view("The model's state, as TensorFlow Serving.", some, "MessageError"),
     }
 

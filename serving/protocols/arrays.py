@@ -23,14 +23,14 @@ FIELD = "inputs"
 
 _LENGTHS = {b"\x01\x00": 2, b"\x02\x00": 4, b"\x03\x00": 4}  # version -> bytes of the header's length, little-endian
 _LONGEST_HEADER = 10_000
-_KEYS = {"descr", "fortran_order", "shape"}
+_KINDS = {"descr": "text", "fortran_order": "flag", "shape": "shape"}
 _HEADER = re.compile(r"\s*+\{(?P<items>[^{}]*+)\}\s*+")
 _ITEM = re.compile(
     r"""\s*+(?P<quote>['"])(?P<key>\w{1,20})(?P=quote)\s*+:\s*+"""
     r"""(?:'(?P<one>[^'\\]{0,40})'|"(?P<two>[^"\\]{0,40})"|(?P<flag>True|False)|\((?P<shape>[\d\s,]{0,400})\))\s*+(?:,\s*+|$)"""
 )
-_DESCR = re.compile(r"[<>=|]?[fiub?]\d{0,2}")
-_DIMENSION = re.compile(r"\d{1,18}")
+_DESCR = re.compile(r"[<>=|]?(?:f[248]|[iu][1248]|b1|\?)")  # wider floats differ from machine to machine
+_DIMENSION = re.compile(r"0|[1-9]\d{0,17}", re.ASCII)
 
 
 def rows_of_npy(body: bytes, model: ModelFacts) -> Array:
@@ -57,6 +57,8 @@ def rows_of_npy(body: bytes, model: ModelFacts) -> Array:
     values: NDArray[np.generic] = np.frombuffer(body, dtype=dtype, offset=start)
     if dtype.kind == "b":
         values = values.view(np.uint8) != 0  # whatever a byte that is neither 0 nor 1 would be
+    elif dtype.kind in "iu" and dtype.itemsize == 8:
+        values = values.astype(np.float64)  # rounded twice, as the same number in JSON is
     with np.errstate(over="ignore", invalid="ignore"):  # refused below
         found: Array = values.reshape(shape, order="F" if fortran else "C").astype(np.float32, order="C")
     found = found.reshape(batch, *schema.shape)
@@ -75,24 +77,25 @@ def _header(body: bytes) -> tuple[np.dtype[np.generic], bool, tuple[int, ...], i
     if start > min(len(body), _LONGEST_HEADER):
         raise InvalidInput(f"the header of the .npy file is cut off, or longer than {_LONGEST_HEADER:,} bytes")
     items = _items(body[8 + width : start].decode("latin-1"))
-    descr, order, shape = items.get("descr"), items.get("fortran_order"), items.get("shape")
-    if items.keys() != _KEYS or descr is None or order not in {"True", "False"} or shape is None:
+    if {key: kind for key, (kind, _) in items.items()} != _KINDS:
         raise InvalidInput("the header of the .npy file is not understood; arrays of structures are not read")
+    descr, order, shape = (items[key][1] for key in _KINDS)
     lengths = [text.strip() for text in shape.removesuffix(",").split(",")] if shape.strip() else []
     if not all(map(_DIMENSION.fullmatch, lengths)):
         raise InvalidInput(f"the .npy file has no shape that could be: ({shape[:100]})")
     return _dtype(descr), order == "True", tuple(map(int, lengths)), start
 
 
-def _items(header: str) -> dict[str, str]:
-    """Return what a header that is a dictionary of texts, flags and tuples says; nothing where it is anything else."""
-    whole, found, at = _HEADER.fullmatch(header), {}, 0
+def _items(header: str) -> dict[str, tuple[str, str]]:
+    """Return what a header that is a dictionary of texts, flags and tuples says, each with its kind; else nothing."""
+    whole, found, at = _HEADER.fullmatch(header), dict[str, tuple[str, str]](), 0
     content = whole["items"] if whole else ""
     while at < len(content.rstrip()):
         item = _ITEM.match(content, at)
         if item is None or item["key"] in found:
             return {}
-        found[item["key"]] = next(item[group] for group in ("one", "two", "flag", "shape") if item[group] is not None)
+        kind = str(item.lastgroup)
+        found[item["key"]] = "text" if kind in {"one", "two"} else kind, item[kind]
         at = item.end()
     return found
 

@@ -20,10 +20,10 @@ from serving.errors import InvalidInput
 from serving.facts import ModelFacts
 from serving.protocols.ranges import columns_of, refuse_outside
 from serving.protocols.rows import check_count
+from serving.protocols.words import cut, shown
 from serving.schema import Array, ColumnKind
 
 _TOO_LARGE = float(2**128 - 2**103)  # the least number that 32-bit floating point rounds to infinity
-_LONGEST = 100  # characters of a client's own words that an answer repeats
 _KINDS: dict[type, str] = {
     str: "a string",
     bool: "a boolean",
@@ -52,7 +52,7 @@ class Forms:
         self.schema = model.schema
         self._limits, self._encoder = model.limits, model.encoder
         self._names = tuple(feature.name for feature in self.schema.features)
-        self._known = frozenset(self._names)
+        self._known, self._unused = frozenset(self._names), frozenset(self.schema.unused)
         # A row as it is sent: a date is one cell, which becomes two values.
         self._shape = (len(self._names),) if self._names else self.schema.shape
         cell: Any = float if self._encoder is None else bool | int | float | str | None
@@ -110,10 +110,11 @@ class Forms:
         path: of the object that holds `columns` and `data`.
         """
         self.refuse_images(path)
-        if len(set(names)) != len(names):
-            twice = next(name for name in names if names.count(name) > 1)
+        at = {name: position for position, name in enumerate(names)}
+        self._check_names(at, f"{path}.columns: ")
+        if len(at) != len(names):  # the last place of a name is known, so it is there again where another one is
+            twice = next(name for position, name in enumerate(names) if at[name] != position)
             raise InvalidInput(f"{shown(twice)} is there twice", field=f"{path}.columns")
-        self._check_names(names, f"{path}.columns: ")
         rows = self._listed(data, f"{path}.data")
         for index, row in enumerate(rows):
             if not isinstance(row, list):
@@ -122,7 +123,6 @@ class Forms:
                 raise InvalidInput(
                     f"expected {len(names)} values, one for each of `columns`, got {len(row)}", field=f"{path}.data[{index}]"
                 )
-        at = {name: position for position, name in enumerate(names)}
         order = [at.get(name) for name in self._names]
 
         def place(row: int, rest: Sequence[int]) -> str:
@@ -198,8 +198,8 @@ class Forms:
     def _check_names(self, names: Iterable[str], path: str) -> None:
         """Refuse a name that the model does not know, and a feature that is absent where it must not."""
         for name in names:
-            if name not in self._known and name not in self.schema.unused:
-                raise InvalidInput(_NO_FEATURE, field=path + _cut(name))
+            if name not in self._known and name not in self._unused:
+                raise InvalidInput(_NO_FEATURE, field=path + cut(name))
         for feature in self.schema.features:
             if not feature.nullable and feature.name not in names:
                 raise InvalidInput("required, but missing", field=path + feature.name)
@@ -216,12 +216,3 @@ class Forms:
 def kind_of(value: Any) -> str:
     """Return what JSON calls a value."""
     return _KINDS.get(type(value), "a value")
-
-
-def shown(text: str) -> str:
-    """Return a client's own word in quotes, cut where it is long."""
-    return f'"{_cut(text)}"'
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= _LONGEST else text[:_LONGEST] + "…"

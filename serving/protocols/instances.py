@@ -20,8 +20,10 @@ from serving.errors import InvalidInput, Refusal, UnsupportedMedia
 from serving.exchange import Reply, Request, Work
 from serving.facts import ModelFacts
 from serving.protocols import strict_json
-from serving.protocols.forms import Forms, kind_of, shown
+from serving.protocols.forms import Forms, kind_of
 from serving.protocols.mlflow_scoring import headers_of, predictions
+from serving.protocols.rows import check_lists
+from serving.protocols.words import said, shown
 from serving.schema import Array
 
 SIGNATURE = "serving_default"
@@ -45,6 +47,7 @@ class Codec:
         media_type = request.content_type.partition(";")[0].strip().lower()
         if media_type not in _TYPES:
             raise UnsupportedMedia(f"this path takes application/json, not {shown(request.content_type)}; {_USAGE}")
+        check_lists(request.body, self._model.schema, self._model.limits)
         parsed = strict_json.decode(request.body, self._model.limits, usage=_USAGE)
         if not isinstance(parsed, dict):
             raise InvalidInput(f"the body must be an object, got {kind_of(parsed)}; {_USAGE}")
@@ -69,8 +72,7 @@ class Codec:
 
 def refuse(refusal: Refusal, request: Request) -> Reply:  # noqa: ARG001  # a dialect's signature
     """Put a refusal as TensorFlow Serving does: {"error": "…"}."""
-    message = f"{refusal.field}: {refusal}" if refusal.field else str(refusal)
-    return Reply(refusal.status, msgspec.json.encode({"error": message}), headers=headers_of(refusal))
+    return Reply(refusal.status, msgspec.json.encode({"error": said(refusal)}), headers=headers_of(refusal))
 
 
 def status(model: ModelFacts, ready: bool) -> Reply:

@@ -23,7 +23,7 @@ from serving.columns import TOO_LARGE, Encoder, Unfit
 from serving.errors import BundleError, InvalidInput, TooLarge
 from serving.facts import Limits
 from serving.protocols import strict_json
-from serving.protocols.rows import check_count, check_finite
+from serving.protocols.rows import check_count, check_finite, check_lists
 from serving.schema import Array, ColumnKind, Feature, Schema
 
 _LONGEST_NAME = 100  # characters of a client's own key that an answer repeats
@@ -63,7 +63,7 @@ class Decoder:
         """
         self._schema, self._limits = schema, limits or Limits()
         self._encoder = None if schema.plain else encoder or Encoder(schema)
-        self._most = self._limits.values // prod(schema.shape)  # rows
+        self._most = self._limits.most_rows(schema)
         # A row as it is sent: a date is one cell, which becomes two values.
         self._shape = schema.shape if self._encoder is None else (len(schema.features),)
         value: Any = float if self._encoder is None else bool | int | float | str | None
@@ -71,9 +71,9 @@ class Decoder:
         for _ in self._shape:
             row = list[row]
         self._unused = [name for name in schema.unused if name.isprintable() and not set(name) & {'"', "\\"}]
-        fields: list[tuple[str, Any, Any]] = [("inputs", list[row] | UnsetType | None, UNSET)]
+        fields: list[tuple[str, Any, Any]] = [("inputs", list[row] | UnsetType, UNSET)]
         if schema.features:
-            fields.append(("records", list[_record_of(schema.features, self._unused, value)] | UnsetType | None, UNSET))  # type: ignore[misc]
+            fields.append(("records", list[_record_of(schema.features, self._unused, value)] | UnsetType, UNSET))  # type: ignore[misc]
         body = msgspec.defstruct("Body", fields, forbid_unknown_fields=True)
         self._decoder = msgspec.json.Decoder(body)
         self.usage = 'send {"inputs": [row, …]}' + (' or {"records": [{"feature": value, …}, …]}' if schema.features else "")
@@ -87,14 +87,15 @@ class Decoder:
         if len(body) > 2 * self._most:  # no row is shorter than two bytes
             field = "records" if b'"records"' in body[:99] else "inputs"
             strict_json.check_size(body, self._limits, width=prod(self._schema.shape), field=field)
+            check_lists(body, self._schema, self._limits, field)
         parsed = self._parsed(body)
         inputs: Any = parsed.inputs
         records: Any = getattr(parsed, "records", UNSET)
         keys = (inputs is not UNSET) + (records is not UNSET)
-        if isinstance(inputs, list) == isinstance(records, list):
+        if (inputs is UNSET) == (records is UNSET):
             wanted = "exactly one of `inputs` and `records`" if self._schema.features else "`inputs`"
             raise InvalidInput(f"the body must hold {wanted}: {self.usage}")
-        if isinstance(inputs, list):
+        if inputs is not UNSET:
             field, rows = "inputs", inputs
         else:
             field = "records"
@@ -144,7 +145,11 @@ class Decoder:
             if value is not _NOT_SENT:
                 content = bytes(value)
                 strict_json.check_depth(content, self._limits, field=f"records[{index}].{name}")
-                keys += 1 + (strict_json.keys_of(content) if b"{" in content else 0)
+                keys += 1
+                if b"{" in content:
+                    if fault := strict_json.repeated(content):
+                        raise InvalidInput(str(fault), field=f"records[{index}].{name}.{fault.field}".replace(".[", "["))
+                    keys += strict_json.keys_of(content)
         return keys
 
     def _encoded(self, encoder: Encoder, rows: list[Any], field: str) -> Array:

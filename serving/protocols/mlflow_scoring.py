@@ -5,6 +5,7 @@
     {"instances": [[1, 2]]} or {"instances": [{"a": 1, "b": 2}]}
     {"inputs": [[1, 2]]} or {"inputs": {"a": [1], "b": [2]}}
     text/csv with a header row
+    application/vnd.sagemaker-triton.binary+json;json-header-size=N    tensors, as serving.protocols.open_inference has them
 
 Exactly one of the four keys; `params` may stand beside it but must be empty, as no model here takes any; further keys are
 dropped, as MLflow does. The answer has one entry for each row, so that it can be joined to the rows:
@@ -29,14 +30,16 @@ from serving.answers import answers, refuse_not_finite
 from serving.errors import InvalidInput, Refusal, Unauthorized, UnsupportedMedia
 from serving.exchange import Reply, Request, Work
 from serving.facts import ModelFacts
-from serving.protocols import strict_json, tables
-from serving.protocols.forms import Forms, kind_of, shown
+from serving.protocols import open_inference, strict_json, tables
+from serving.protocols.forms import Forms, kind_of
 from serving.protocols.ranges import refuse_outside
-from serving.protocols.rows import place
+from serving.protocols.rows import check_lists, place
+from serving.protocols.words import said, shown
 from serving.schema import Array, Schema
 
 VERSION = "3.17.2"  # of MLflow, whose protocol this is
 TEXT = "text/plain; charset=utf-8"
+_TENSORS = "application/vnd.sagemaker-triton.binary+json"  # how SageMaker's clients of Triton send tensors to this path
 
 _FORMS = ("dataframe_split", "dataframe_records", "instances", "inputs")
 _SPLIT = {"columns", "data", "index"}
@@ -66,11 +69,13 @@ class Codec:
     def __init__(self, model: ModelFacts) -> None:
         """Build the forms of its rows."""
         self._model = model
-        self._forms = Forms(model)
+        self._forms, self._tensors = Forms(model), open_inference.Codec(model)
         self._has_missing = any(feature.nullable for feature in model.schema.features)
 
     def parse(self, request: Request) -> Work:
         """Decode a body by its Content-Type; none is JSON. Raises UnsupportedMedia, InvalidInput or TooLarge."""
+        if request.content_type[: len(_TENSORS)].lower() == _TENSORS:
+            return self._tensors.parse(request)
         media_type = _media_type_of(request.content_type)
         if media_type == "text/csv":
             rows = self._csv(request.body)
@@ -78,7 +83,8 @@ class Codec:
             rows = self._rows(request.body)
         else:
             raise UnsupportedMedia(
-                f"this path takes application/json and text/csv, not {shown(request.content_type)}; send one of them"
+                f"this path takes application/json and text/csv, not {shown(request.content_type)}; send one of them, "
+                "as in curl -H 'Content-Type: application/json'"
             )
         return Work(rows, self._encode)
 
@@ -91,6 +97,7 @@ class Codec:
     def _rows(self, body: bytes) -> Array:
         if self._has_missing and b"NaN" in body:
             body = _without_nan(body)
+        check_lists(body, self._model.schema, self._model.limits)
         parsed = strict_json.decode(body, self._model.limits, usage=_USAGE)
         if not isinstance(parsed, dict):
             raise InvalidInput(f"the body must be an object, got {kind_of(parsed)}; {_USAGE}")
@@ -161,10 +168,9 @@ def predictions(outputs: Array, schema: Schema) -> list[Any]:
 
 def refuse(refusal: Refusal, request: Request) -> Reply:  # noqa: ARG001  # a dialect's signature
     """Put a refusal as MLflow does: {"error_code", "message"}; an unknown content type gets plain text."""
-    message = f"{refusal.field}: {refusal}" if refusal.field else str(refusal)
-    headers = headers_of(refusal)
+    message, headers = said(refusal), headers_of(refusal)
     if refusal.status == UnsupportedMedia.status:
-        return Reply(refusal.status, message.encode(errors="replace"), TEXT, headers)
+        return Reply(refusal.status, message.encode(), TEXT, headers)
     code = _CODES.get(refusal.status, "INTERNAL_ERROR" if refusal.status >= 500 else "BAD_REQUEST")
     return Reply(refusal.status, msgspec.json.encode({"error_code": code, "message": message}), headers=headers)
 
@@ -181,8 +187,8 @@ def ping(ready: bool) -> Reply:
 
 
 def version() -> Reply:
-    """Answer `/version`: the version of MLflow whose protocol is spoken here, as bare text."""
-    return Reply(200, VERSION.encode(), TEXT)
+    """Answer `/version`: the version of MLflow whose protocol is spoken here, bare, and under the type that MLflow gives it."""
+    return Reply(200, VERSION.encode())
 
 
 def _without_nan(body: bytes) -> bytes:

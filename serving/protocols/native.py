@@ -27,6 +27,7 @@ from serving.protocols import arrays, pictures, strict_json, tables
 from serving.protocols.json_rows import Decoder
 from serving.protocols.ranges import refuse_outside
 from serving.protocols.rows import place
+from serving.protocols.words import utf8
 from serving.schema import Array
 
 __all__ = ["Codec", "Decoder", "refuse"]
@@ -117,15 +118,10 @@ class Codec:
 
 def refuse(refusal: Refusal, request: Request) -> Reply:  # noqa: ARG001  # a dialect's signature
     """Put a refusal as {"error": {"code", "message", "field"}}; `field` is there where the place is known."""
-    error = {"code": refusal.code, "message": _text(str(refusal))}
+    error = {"code": refusal.code, "message": utf8(str(refusal))}
     if refusal.field:
-        error["field"] = _text(refusal.field)
+        error["field"] = utf8(refusal.field)
     headers = [] if refusal.retry_after is None else [("Retry-After", str(refusal.retry_after))]
     if isinstance(refusal, Unauthorized):
         headers.append(("WWW-Authenticate", "Bearer"))
     return Reply(int(refusal.status), msgspec.json.encode({"error": error}), headers=headers)
-
-
-def _text(text: str) -> str:
-    """Return a text that UTF-8 can hold, whatever a client named its parts."""
-    return text.encode(errors="replace").decode()

@@ -14,6 +14,8 @@ from serving.errors import InvalidInput, TooLarge
 from serving.facts import Limits
 from serving.schema import Array, Schema
 
+_OBJECTS, _LISTS, _KEYS = 2, 3, 8  # more than rows as arrays have around them in any protocol, the names of features left out
+
 
 def place(schema: Schema, field: str, row: int, position: int) -> str:
     """Return the path of a value.
@@ -28,15 +30,29 @@ def place(schema: Schema, field: str, row: int, position: int) -> str:
 
 
 def check_count(count: int, schema: Schema, limits: Limits, field: str) -> None:
-    """Raise InvalidInput for no rows, TooLarge for more values than one request may hold."""
+    """Raise InvalidInput for no rows, TooLarge for more of them than one request may hold."""
     if not count:
         raise InvalidInput("must hold at least one row", field=field)
-    width = prod(schema.shape)
-    if count * width > limits.values:
+    most = limits.most_rows(schema)
+    if count > most:
         raise TooLarge(
-            f"{count:,} rows are more than the {limits.values // width:,} that one request may hold; send fewer in a request",
+            f"{count:,} rows are more than the {most:,} that one request may hold; send fewer in a request",
             field=field,
         )
+
+
+def check_lists(body: bytes, schema: Schema, limits: Limits, field: str | None = None) -> None:
+    """Raise TooLarge for JSON of more lists than the rows of one request can be, before they are made.
+
+    Only where it is certain: rows by name, and bodies with texts, are counted when they are parsed.
+    """
+    shape = (len(schema.features),) if schema.features else schema.shape
+    lists = sum(prod(shape[:depth]) for depth in range(len(shape)))  # of a row
+    most = limits.most_rows(schema)
+    if len(body) <= 2 * most or body.count(b"{") > _OBJECTS:
+        return
+    if body.count(b"[") > most * lists + _LISTS and body.count(b'"') <= 2 * (len(schema.features) + _KEYS):
+        raise TooLarge(f"the body holds more than the {most:,} rows that one request may hold; send fewer", field=field)
 
 
 def check_finite(array: Array, schema: Schema, field: str) -> None:

@@ -17,23 +17,17 @@ import re
 from typing import Any
 
 import msgspec
-import numpy as np
-from numpy.typing import NDArray
 
 from serving.errors import InvalidInput, TooLarge
 from serving.facts import Limits
+from serving.protocols.json_places import LONGEST_PATH, half_pair, path_to, too_deep_at
+from serving.protocols.words import cut
 
-_LONGEST = 100  # characters of a client's own key that an answer repeats
-_CHUNK = 2**20  # bytes whose nesting is counted at once
 _FEW = 100  # keys that are compared with each other
 _BAD_BYTE = re.compile(r"\(byte (?P<position>\d+)\)$")
 _CONSTANT = re.compile(rb"NaN|Infinity")
 # A text, and the colon behind it if it is a key. Possessive: linear in whatever bytes there are.
 _TEXT = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"(\s*+:)?', re.DOTALL)
-_KEY = re.compile(rb'\s*+("[^"\\]*+(?:\\.[^"\\]*+)*+")\s*+:', re.DOTALL)
-_STEPS = np.zeros(256, dtype=np.int8)
-_STEPS[list(b"[{")] = 1
-_STEPS[list(b"]}")] = -1
 _any = msgspec.json.Decoder()
 
 
@@ -75,17 +69,9 @@ def check_size(body: bytes, limits: Limits, *, width: int = 1, field: str | None
 
 def check_depth(body: bytes, limits: Limits, *, field: str | None = None) -> None:
     """Raise InvalidInput where values are nested deeper than allowed, before a parser follows them."""
-    if body.count(b"[") + body.count(b"{") <= limits.depth:
-        return
-    inside, level = np.False_, 0
-    values = _unescaped(body)
-    for start in range(0, len(values), _CHUNK):
-        texts, steps = _marks(values[start : start + _CHUNK], inside)
-        levels = np.cumsum(steps, dtype=np.int32) + level
-        if levels.max() > limits.depth:
-            at = start + int(np.argmax(levels > limits.depth))
-            raise too_deep(limits, field or _path_to(body, at))
-        inside, level = texts[-1], int(levels[-1])
+    at = too_deep_at(body, limits.depth)
+    if at is not None:
+        raise too_deep(limits, field or path_to(body, at))
 
 
 def too_deep(limits: Limits, field: str | None = None) -> InvalidInput:
@@ -107,57 +93,37 @@ def repeated(body: bytes) -> InvalidInput | None:
         return None
 
 
-def malformed(body: bytes, error: ValueError, *, usage: str, mend: str = "send finite numbers") -> InvalidInput:
-    """Return why a body is no JSON. mend: what to send in the place of NaN."""
+def malformed(
+    body: bytes, error: ValueError, *, usage: str, mend: str = "send finite numbers", prefix: str = ""
+) -> InvalidInput:
+    """Return why a body is no JSON. mend: what to send in the place of NaN. prefix: the path of the body, where it has one."""
+    if reason := _no_text(body, usage):
+        return InvalidInput(reason, field=prefix or None)
+    text = str(error).removeprefix("JSON is malformed: ")
+    if ("surrogate" in text or "truncated" in text) and (half := half_pair(body)) is not None:
+        message = "the text holds half of a surrogate pair, which is no character; send whole characters"
+        return InvalidInput(message, field=path_to(body, half, prefix=prefix))
+    at = _BAD_BYTE.search(text)
+    position = int(at["position"]) if at else None
+    field = (prefix or None) if position is None else path_to(body, position, prefix=prefix)
+    if position is not None and _CONSTANT.match(body, position):
+        place = "" if field else f" (byte {position})"
+        return InvalidInput(f"JSON has neither NaN nor Infinity{place}; {mend}", field=field)
+    hint = "" if field else f"; {usage}"
+    return InvalidInput(f"the body is not JSON: {text[:1].lower()}{text[1:]}{hint}", field=field)
+
+
+def _no_text(body: bytes, usage: str) -> str | None:
+    """Say why a body is no text, if so."""
     if not body.strip():
-        return InvalidInput(f"the body is empty; {usage}")
+        return f"the body is empty; {usage}"
     if body.startswith(b"\xef\xbb\xbf"):
-        return InvalidInput("the body starts with a byte order mark; send UTF-8 without one")
+        return "the body starts with a byte order mark; send UTF-8 without one"
     try:
         body.decode()
     except UnicodeDecodeError as reason:
-        return InvalidInput(f"the body is not UTF-8 (byte {reason.start}); send JSON in UTF-8")
-    if b"\0" in body[:4]:
-        return InvalidInput("the body looks like UTF-16 or UTF-32; send JSON in UTF-8")
-    text = str(error).removeprefix("JSON is malformed: ")
-    at = _BAD_BYTE.search(text)
-    field = _path_to(body, int(at["position"])) if at else None
-    if at and _CONSTANT.match(body, int(at["position"])):
-        place = "" if field else f" (byte {at['position']})"
-        return InvalidInput(f"JSON has neither NaN nor Infinity{place}; {mend}", field=field)
-    return InvalidInput(f"the body is not JSON: {text[:1].lower()}{text[1:]}", field=field)
-
-
-def _path_to(body: bytes, position: int) -> str | None:
-    """Return the path of the value at a byte, up to which the body is JSON; None: the body itself."""
-    values = _unescaped(body[:position])
-    texts, steps = _marks(values, np.False_)
-    levels = np.cumsum(steps, dtype=np.int32)
-    commas = (values == ord(",")) & ~texts
-    path = ""
-    for level in range(1, int(levels[-1]) + 1 if len(levels) else 1):
-        start = int(np.flatnonzero((steps == 1) & (levels == level))[-1])
-        before = np.flatnonzero(commas[start:] & (levels[start:] == level))
-        if body[start] == ord("["):
-            path += f"[{len(before)}]"
-        elif key := _KEY.match(body, start + 1 + (int(before[-1]) if len(before) else 0)):
-            path += ("." if path else "") + _cut(json.loads(key[1]))
-    return path or None
-
-
-def _unescaped(body: bytes) -> NDArray[np.uint8]:
-    """Return bytes, as many as there were, in which each quote begins or ends a text."""
-    if b"\\" in body:
-        body = body.replace(b"\\\\", b"__").replace(b'\\"', b"__")
-    return np.frombuffer(body, dtype=np.uint8)
-
-
-def _marks(values: NDArray[np.uint8], inside: np.bool) -> tuple[NDArray[np.bool], NDArray[np.int8]]:
-    """Return which bytes are within texts, and 1 for each bracket that opens, -1 for each that closes."""
-    texts = np.logical_xor.accumulate(values == ord('"')) ^ inside
-    steps = _STEPS[values]
-    steps[texts] = 0
-    return texts, steps
+        return f"the body is not UTF-8 (byte {reason.start}); send JSON in UTF-8"
+    return "the body looks like UTF-16 or UTF-32; send JSON in UTF-8" if b"\0" in body[:4] else None
 
 
 def _more_keys(body: bytes, parsed: Any) -> bool:
@@ -190,9 +156,15 @@ class _Fault:
 def _object(pairs: list[tuple[str, Any]]) -> Any:
     found = dict(pairs)
     if len(found) != len(pairs):
-        keys = [key for key, _ in pairs]
-        return _Fault("the key is there twice; send it once", next(key for key in keys if keys.count(key) > 1))
+        return _Fault("the key is there twice; send it once", _twice(pairs))
     return {key: child for key, child in pairs if type(child) in _FOLLOWED}
+
+
+def _twice(pairs: list[tuple[str, Any]]) -> str:
+    """Return the first key that is there again."""
+    left = dict(pairs)
+    again = {key for key, _ in pairs if left.pop(key, _Fault) is _Fault}
+    return next(key for key, _ in pairs if key in again)
 
 
 def _out_of_range(body: bytes) -> InvalidInput:
@@ -201,7 +173,10 @@ def _out_of_range(body: bytes) -> InvalidInput:
     def number(text: str) -> Any:
         return _Fault("the number is too large") if len(text) > 4300 or math.isinf(float(text)) else None
 
-    tree = json.loads(body, parse_int=number, parse_float=number, object_pairs_hook=_object)
+    try:
+        tree = json.loads(body, parse_int=number, parse_float=number, object_pairs_hook=_object, strict=False)
+    except (ValueError, RecursionError):  # something else is wrong behind it
+        tree = None
     return _first_fault(tree) or InvalidInput("the body holds a number that is too large")
 
 
@@ -210,19 +185,17 @@ def _first_fault(tree: Any) -> InvalidInput | None:
 
     def find(value: Any) -> tuple[list[str], str] | None:
         if isinstance(value, _Fault):
-            return [] if value.key is None else [f".{_cut(value.key)}"], value.message
+            return [] if value.key is None else [f".{cut(value.key)}"], value.message
         for key, child in value.items() if isinstance(value, dict) else enumerate(value):
             if type(child) in _FOLLOWED and (found := find(child)):
-                found[0].append(f"[{key}]" if isinstance(value, list) else f".{_cut(str(key))}")
+                found[0].append(f"[{key}]" if isinstance(value, list) else f".{cut(str(key))}")
                 return found
         return None
 
     found = find(tree) if type(tree) in _FOLLOWED else None
-    return InvalidInput(found[1], field="".join(reversed(found[0])).removeprefix(".") or None) if found else None
-
-
-def _cut(name: str) -> str:
-    return name if len(name) <= _LONGEST else name[:_LONGEST] + "…"
+    if found is None:
+        return None
+    return InvalidInput(found[1], field=cut("".join(reversed(found[0])).removeprefix("."), LONGEST_PATH) or None)
 
 
 _NESTED = {dict, list}

@@ -14,13 +14,14 @@ import csv
 import io
 import re
 from array import array
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
 from serving.columns import Encoder, Unfit
 from serving.errors import InvalidInput, TooLarge, UnsupportedMedia
-from serving.facts import Limits, ModelFacts
+from serving.facts import ModelFacts
 from serving.protocols.rows import check_count, check_finite
 from serving.schema import Array, ColumnKind, Feature, Schema
 
@@ -45,7 +46,7 @@ def rows_of_csv(body: bytes, model: ModelFacts) -> Array:
     reader = csv.reader(io.StringIO(_text(body), newline=""), strict=True)
     try:
         header = next(reader, [])
-        rows = list(_rows(reader, len(header), _columns(header, schema), limits))
+        rows = list(_rows(reader, len(header), _columns(header, schema), limits.most_rows(schema)))
     except csv.Error as error:
         raise InvalidInput(f"line {reader.line_num} is no CSV: {error}") from error
     check_count(len(rows), schema, limits, FIELD)
@@ -66,7 +67,7 @@ def rows_of_csv(body: bytes, model: ModelFacts) -> Array:
 
 def _text(body: bytes) -> str:
     try:
-        text = body.decode("utf-8-sig")
+        text = body.decode("utf-8-sig").rstrip("\r\n")
     except UnicodeDecodeError as error:
         raise InvalidInput(f"the body is not UTF-8 (byte {error.start}); send CSV in UTF-8") from error
     if not text.strip():
@@ -76,43 +77,42 @@ def _text(body: bytes) -> str:
 
 def _columns(header: list[str], schema: Schema) -> list[tuple[int | None, Feature]]:
     """Return each feature with the place of its cell in a line; None: it is left out, and so missing."""
-    names = [name.strip() for name in header]
-    features = {feature.name.strip(): feature for feature in schema.features}
-    for index, name in enumerate(names):
+    known = {feature.name for feature in schema.features} | set(schema.unused)
+    trimmed = Counter(name.strip() for name in known)
+    alone = {name.strip(): name for name in known if trimmed[name.strip()] == 1}
+    names = [name if name in known else alone.get(name.strip(), name) for name in header]
+    seen: set[str] = set()
+    for name in names:
         path = f"header.{name[:_LONGEST]}"
-        if name not in features and name not in schema.unused:
+        if name not in known:
             hint = (
                 "cells are separated by commas"
                 if len(names) == 1 and set(name) & set(";\t|")
                 else "GET /info lists its features"
             )
             raise InvalidInput(f"the model has no such feature; {hint}", field=path)
-        if name in names[:index]:
+        if name in seen:
             raise InvalidInput("the column is there twice; send it once", field=path)
+        seen.add(name)
     at = {name: index for index, name in enumerate(names)}
-    for name, feature in features.items():
-        if name not in at and not feature.nullable:
+    for feature in schema.features:
+        if feature.name not in at and not feature.nullable:
             raise InvalidInput("required, but missing", field=f"header.{feature.name}")
-    return [(at.get(name), feature) for name, feature in features.items()]
+    return [(at.get(feature.name), feature) for feature in schema.features]
 
 
 def _rows(
-    lines: Iterator[list[str]], width: int, columns: Sequence[tuple[int | None, Feature]], limits: Limits
+    lines: Iterator[list[str]], width: int, columns: Sequence[tuple[int | None, Feature]], most: int
 ) -> Iterator[list[float | str | None]]:
     """Yield the cells of each line in the order of the features, a row more than allowed at most."""
-    most, index, empty = limits.values // len(columns), 0, False
     converters = [(place, _CONVERTERS.get(feature.kind, _as_written), feature) for place, feature in columns]
-    for cells in lines:
-        if not cells:
-            empty = True
-            continue
-        if empty:
+    for index, cells in enumerate(lines):
+        if not cells:  # those at the end are gone
             raise InvalidInput("an empty line stands before this one; leave it out", field=f"{FIELD}[{index}]")
         if len(cells) != width:
             raise InvalidInput(f"expected {width} cells as in the header, got {len(cells)}", field=f"{FIELD}[{index}]")
         yield [None if place is None else convert(cells[place], feature) for place, convert, feature in converters]
-        index += 1
-        if index > most:
+        if index == most:
             return
 
 

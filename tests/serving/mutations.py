@@ -61,6 +61,7 @@ GOOD_BYTES: list[tuple[str, dict[str, str], bytes]] = [
     ("/invocations", {"content-type": "text/csv; charset=utf-8"}, CSV),
     (V2, {"inference-header-content-length": str(len(HEAD))}, BINARY),
     (V2, {"content-type": f"application/vnd.sagemaker-triton.binary+json;json-header-size={len(HEAD)}"}, BINARY),
+    ("/invocations", {"content-type": f"application/vnd.sagemaker-triton.binary+json;json-header-size={len(HEAD)}"}, BINARY),
     (V2, {"inference-header-content-length": "0"}, struct.pack("<3f", *ROWS[0])),
     (
         "/predict",

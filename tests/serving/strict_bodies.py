@@ -127,6 +127,13 @@ TWICE = {
     "v1, the whole": (V1, '{"instances": [[1, 2, 3]], "instances": [[1, 2, 3]]}', "instances"),
     "v1, a record": (V1, record("instances", RECORD.replace("HOLE", '3, "age": 1')), "instances[0].age"),
     "v2, the whole": (V2, tensor(TENSOR + '], "inputs": [' + TENSOR), "inputs"),
+    "v2, parameters": (V2, tensor(TENSOR)[:-1] + ', "parameters": {"timeout": 1, "timeout": 2}}', "parameters.timeout"),
+    "v2, a tensor's parameters": (
+        V2,
+        tensor(TENSOR.replace('"data"', '"parameters": {"a": 1, "a": 2}, "data"')),
+        "inputs[0].parameters.a",
+    ),
+    "v2, beside what nobody knows": (V2, tensor(TENSOR)[:-1] + ', "x": 1, "outputs": null, "id": "a", "id": "b"}', "id"),
     "v2, a tensor": (V2, tensor(TENSOR.replace('"data"', '"data": [1, 2, 4], "data"')), "inputs[0].data"),
 }
 
@@ -174,5 +181,7 @@ COUNTS = {
     "predict, empty rows": ("/predict", b'{"inputs": [' + b"[]," * MANY + b"[]]}"),
     "invocations": ("/invocations", b'{"inputs": [[' + b"1," * MANY + b"1]]}"),
     "v1": (V1, b'{"instances": [[' + b"1," * MANY + b"1]]}"),
+    "predict, a row too many": ("/predict", b'{"inputs": [' + b"[1,1,1]," * 100_000 + b"[1,1,1]]}"),
+    "v1, a row too many": (V1, b'{"instances": [' + b"[1,1,1]," * 100_000 + b"[1,1,1]]}"),
     "v2": (V2, TENSOR.replace("[1, 3]", "[1400000, 3]").replace("1, 2, HOLE", "1").encode().join([b'{"inputs": [', b"]}"])),
 }

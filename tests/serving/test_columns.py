@@ -129,6 +129,22 @@ def test_every_text_of_a_category_is_found_again(cell: Any) -> None:
     assert_same(encoded(Feature("any", 1, 1, "category", (text,)), cell), [[1]])
 
 
+def test_a_boolean_of_numbers_is_known_by_the_fraction_that_pandas_makes_of_it_as_a_number_and_as_a_text() -> None:
+    ill = Feature("ill", 0, 1, "boolean", ("0", "1"), nullable=True)
+    found = encode(ill, [1, 1.0, "1", "1.0", " 0.00 ", True, "false", None])
+    np.testing.assert_array_equal(found[:, 0], [1, 1, 1, 1, 0, 1, 0, NAN])
+    for cell in ("1.5", "10", "1.", 2.0, "1e0"):
+        with pytest.raises(Unfit):
+            encode(ill, [cell])
+
+
+def test_a_boolean_is_the_category_that_is_written_alike_where_there_is_just_one() -> None:
+    shouted = Feature("any", 1, 3, "category", ("False", "True", "maybe"))
+    assert encode(shouted, [True, np.True_, False, "True", "true"])[:, 0].tolist() == [2, 2, 1, 2, 0]
+    assert encode(Feature("any", 1, 3, "category", ("TRUE", "True")), [True]).tolist() == [[0]]
+    assert encode(Feature("any", 1, 3, "category", ("TRUE", "true")), [True]).tolist() == [[2]]
+
+
 def test_a_word_of_json_that_a_column_uses_for_something_else_means_what_the_column_says() -> None:
     known = Feature("known", 0, 1, "boolean", ("true", "unknown"))
     np.testing.assert_array_equal(encode(known, [True, "true", "unknown", "TRUE"]), [[0], [0], [1], [0]])

@@ -156,7 +156,25 @@ def test_what_is_no_whole_picture_is_refused_in_one_line(payload: bytes, message
     with pytest.raises(InvalidInput) as caught:
         decode(payload, mode="RGB", size=SIZE)
     assert str(caught.value).startswith(message)
+    assert "Error" not in str(caught.value)
     assert len(str(caught.value).splitlines()) == 1
+
+
+def test_a_picture_of_hundreds_of_scans_is_refused_before_one_is_read_and_one_of_a_few_is_what_it_was() -> None:
+    whole = file_of(np.tile(COLORS, (20, 20, 1)), "JPEG", progressive=True)
+    scan, end = whole[whole.rfind(b"\xff\xda") : -2], whole[-2:]
+    found = decode(whole, mode="RGB", size=(80, 120))
+    np.testing.assert_array_equal(found, np.asarray(Image.open(io.BytesIO(whole))).transpose(2, 0, 1))
+    assert decode(whole[:-2] + scan * 50 + end, mode="RGB", size=SIZE).shape == (3, *SIZE)
+    with pytest.raises(InvalidInput, match="^the picture has more than the 64 scans"):
+        decode(whole[:-2] + scan * 64 + end, mode="RGB", size=SIZE)
+
+
+def test_the_bytes_of_a_scan_mean_nothing_in_other_formats() -> None:
+    colors = np.tile(np.array([[[255, 218, 255]]], dtype=np.uint8), (40, 40, 1))
+    payload = file_of(colors, "BMP")
+    assert payload.count(b"\xff\xda") > 64
+    np.testing.assert_array_equal(decode(payload, mode="RGB", size=(40, 40)), colors.transpose(2, 0, 1))
 
 
 @given(

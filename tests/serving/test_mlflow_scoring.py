@@ -1,6 +1,7 @@
 """MLflow's scoring protocol: each form of input, each refusal in its dialect, and MLflow's own clients over a socket."""
 
 import contextlib
+import json
 from typing import Any
 
 import numpy as np
@@ -297,7 +298,7 @@ def test_json_is_what_is_called_so_and_what_is_called_nothing(content_type: str 
     [
         ("text/plain", 'application/json and text/csv, not "text/plain"'),
         ("application/vnd.apache.parquet", "application/json and text/csv"),
-        ("application/x-www-form-urlencoded", "application/json and text/csv"),
+        ("application/x-www-form-urlencoded", "as in curl -H 'Content-Type: application/json'"),
         ("application/json; charset=latin-1", 'the charset must be utf-8, got "latin-1"'),
         ("text/csv; charset=utf-16", 'the charset must be utf-8, got "utf-16"'),
         ("text/csv; header=present", 'unknown parameter "header"'),
@@ -407,4 +408,15 @@ def test_probes_answer_as_mlflows_server_does() -> None:
         (200, b"\n", "application/json"),
         (503, b"\n", "application/json"),
     ]
-    assert (version().status, version().body.decode()) == (200, VERSION)
+    found = version()
+    assert (found.status, found.body.decode(), found.content_type) == (200, VERSION, "application/json")
+
+
+@pytest.mark.parametrize("quote", ["", '"'])
+def test_tensors_under_sagemakers_content_type_are_read_and_answered_as_tensors(quote: str) -> None:
+    head = b'{"inputs": [{"name": "inputs", "shape": [2, 3], "datatype": "FP64", "parameters": {"binary_data_size": 48}}]}'
+    kind = f"application/vnd.sagemaker-triton.binary+json; json-header-size={quote}{len(head)}{quote}"
+    work = table.parse(request_of(head + np.array(ROWS, dtype="<f8").tobytes(), kind))
+    np.testing.assert_array_equal(work.rows, np.array(ROWS, dtype=np.float32))
+    answer = json.loads(work.encode(np.array([[0.25, 0.75], [1, 0]], dtype=np.float32)).body)
+    assert [output["name"] for output in answer["outputs"]] == ["probabilities", "label"]

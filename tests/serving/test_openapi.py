@@ -58,7 +58,11 @@ LABELS = Schema(
     features=(Feature("x", 0, 9),),
     unused=("id",),
 )
+ILL = Feature("ill", 0, 1, "boolean", ("0", "1"), nullable=True)
+LOUD = Feature("loud", 1, 3, "category", ("False", "True", "maybe"))
+WORDS = msgspec.structs.replace(REGRESSION, shape=(3,), features=(ILL, LOUD, *REGRESSION.features[:1]))
 SCHEMAS = {
+    "words": WORDS,
     "table": TABLE,
     "messy": MESSY,
     "image": IMAGE,
@@ -72,6 +76,8 @@ METHODS = {"GET", "POST"}
 
 
 def cells_of(schema: Schema) -> list[Any]:
+    if schema is WORDS:
+        return [[1.0, True, 3.5], [0, "maybe", 4]]
     rows: list[Any] = rows_of(schema, 2).tolist() if schema.plain else CELLS
     return rows
 
@@ -111,7 +117,8 @@ def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     schema = SCHEMAS[request.param]
     golden = None
     if not schema.plain:
-        golden = Golden(CELLS, expected_of(schema, Encoder(schema).encode(CELLS)).tolist(), atol=ATOL, rtol=RTOL)
+        cells = cells_of(schema)
+        golden = Golden(cells, expected_of(schema, Encoder(schema).encode(cells)).tolist(), atol=ATOL, rtol=RTOL)
     folder = make_bundle(tmp_path_factory.mktemp("served") / "bundle", schema, golden=golden)
     return schema, create_app(Bundle(folder)).test_client()
 

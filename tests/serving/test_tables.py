@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from serving.errors import InvalidInput, Refusal, TooLarge, UnsupportedMedia
 from serving.protocols.json_rows import Decoder
 from serving.protocols.tables import rows_of_csv
+from serving.schema import Feature
 from tests.serving.asking import facts_of
 from tests.serving.conftest import FEATURES, IMAGE, MESSY, TABLE
 
@@ -38,6 +39,19 @@ def test_what_spreadsheets_add_is_passed_over() -> None:
     np.testing.assert_array_equal(plain, [[1, 2, 3]])
     odd = "\ufeffgröße.cm[1], age ,body mass\r\n 3 ,1, 2\r\n\r\n\r\n"
     np.testing.assert_array_equal(rows(odd, table), plain)
+
+
+def test_names_that_differ_only_in_the_spaces_around_them_are_told_apart() -> None:
+    named = msgspec.structs.replace(TABLE, features=tuple(Feature(name, -2, 2) for name in ("a", " a", "b ")))
+    np.testing.assert_array_equal(rows("b, a,a\n3,2,1\n", facts_of(named)), [[1, 2, 3]])
+    with pytest.raises(InvalidInput, match="no such feature"):
+        rows("a,a , a,b\n1,2,3,4\n", facts_of(named))
+
+
+def test_a_boolean_that_pandas_wrote_as_a_fraction_is_one() -> None:
+    features = (MESSY.features[0], Feature("member", 0, 1, "boolean", ("0", "1"), nullable=True), *MESSY.features[2:])
+    found = rows(f"{HEAD}1,1.0,,,2\n1,,,,2\n1,0,,,2\n", facts_of(msgspec.structs.replace(MESSY, features=features)))
+    np.testing.assert_array_equal(found[:, 1], [1, np.nan, 0])
 
 
 def test_columns_of_the_data_that_the_model_does_not_take_may_be_there_and_nullable_ones_may_be_left_out() -> None:

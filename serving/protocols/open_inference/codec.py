@@ -8,6 +8,7 @@ from serving.facts import ModelFacts
 from serving.protocols.open_inference.inputs import Inputs
 from serving.protocols.open_inference.outputs import Outputs, flag
 from serving.protocols.open_inference.wire import Scalar, read, split
+from serving.protocols.words import said
 
 _LONGEST_US = 10**12  # eleven days: more is a mistake, and no deadline
 
@@ -17,7 +18,7 @@ class Codec:
 
     def __init__(self, model: ModelFacts) -> None:
         """Build what the model's requests are checked against."""
-        self._depth = model.limits.depth
+        self._limits = model.limits
         self._inputs, self._outputs = Inputs(model), Outputs(model)
 
     def parse(self, request: Request) -> Work:
@@ -29,7 +30,7 @@ class Codec:
         text, raw = request.body, memoryview(b"")
         if length is not None:
             text, raw = request.body[:length], memoryview(request.body)[length:]
-        asked = read(text, depth=self._depth)
+        asked = read(text, limits=self._limits)
         parameters = asked.parameters or {}
         binary = flag(parameters.get("binary_data_output"), False, "parameters.binary_data_output")
         chosen = self._outputs.choose(asked.outputs, binary=binary)
@@ -47,7 +48,6 @@ def _seconds(microseconds: Scalar) -> float | None:
 
 
 def refuse(refusal: Refusal, request: Request) -> Reply:  # noqa: ARG001  # the shape of every dialect
-    """Say no as this protocol does: `{"error": message}`, the path of the field in front."""
-    message = f"{refusal.field}: {refusal}" if refusal.field else str(refusal)
+    """Say no as this protocol does: `{"error": said(refusal)}`, the path of the field in front."""
     headers = [] if refusal.retry_after is None else [("Retry-After", str(refusal.retry_after))]
-    return Reply(int(refusal.status), msgspec.json.encode({"error": message}), headers=headers)
+    return Reply(int(refusal.status), msgspec.json.encode({"error": said(refusal)}), headers=headers)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from serving.columns import Unfit
-from serving.errors import InvalidInput, TooLarge
+from serving.errors import InvalidInput
 from serving.facts import ModelFacts
 from serving.protocols.open_inference.ports import WHOLE, inputs_of
 from serving.protocols.open_inference.tensors import (
@@ -22,6 +22,7 @@ from serving.protocols.open_inference.tensors import (
 )
 from serving.protocols.open_inference.wire import Tensor, shown
 from serving.protocols.ranges import Place, columns_of, refuse_outside
+from serving.protocols.rows import check_count
 from serving.schema import Array, ColumnKind
 
 _ACCEPTED: dict[ColumnKind, Sequence[str]] = {
@@ -83,12 +84,7 @@ class Inputs:
         return rows
 
     def _refuse_many(self, batch: int, field: str) -> None:
-        if batch * self._width > self._limits.values:
-            raise TooLarge(
-                f"{batch} rows of {self._width} values are more than {self._limits.values} values, the limit of a request; "
-                "send fewer rows at a time",
-                field=f"{field}.shape",
-            )
+        check_count(batch, self._schema, self._limits, f"{field}.shape")
 
     def _ordered(self, sources: list[Source]) -> list[Source]:
         """Return a tensor for each feature, in the schema's order."""

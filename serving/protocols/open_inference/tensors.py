@@ -125,8 +125,9 @@ def float32(source: Source, count: int) -> Array:
     """Return `count` finite values, flat and of their own memory; raise InvalidInput at the first that is none as float32."""
     given = numbers(source, count)
     if given.dtype.itemsize == 8:
+        # By way of float64 also from integers: rounded twice, as the same number in JSON is.
         with np.errstate(over="ignore"):  # what becomes infinite is refused below
-            values = given.astype(np.float32)
+            values = given.astype(np.float64).astype(np.float32)
     else:
         values = given.astype(np.float32)
     finite = np.isfinite(values)

@@ -5,8 +5,10 @@ from typing import Annotated, Any
 
 import msgspec
 
-from serving.errors import InvalidInput, Refusal, TooLarge
+from serving.errors import InvalidInput, Refusal
 from serving.exchange import Request
+from serving.facts import Limits
+from serving.protocols import strict_json
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
 USAGE = 'send {"inputs": [{"name": …, "shape": […], "datatype": …, "data": […]}, …]}'
@@ -16,8 +18,8 @@ _VENDOR = re.compile(
     r"(?P<prefix>application/vnd\.(?:sagemaker-triton|vertex-ai-triton)\.binary\+json)(?:\s*;\s*json-header-size=(?P<size>.*))?",
     re.IGNORECASE,
 )
-_NOT_A_NUMBER = re.compile(rb"-?(?:NaN|Infinity)")
-_BAD_BYTE = re.compile(r"\(byte (?P<position>\d+)\)$")
+_MEND = "binary tensors have NaN for what is missing"
+_GOES_ON = re.compile("^the body is not UTF-8|^the body is not JSON: trailing")  # as bytes behind the JSON make it
 # How msgspec 0.22 puts it; each with " - at `$.path`" behind it when the value is not the text itself.
 _WRONG_TYPE = re.compile(r"^Expected `(?P<expected>[^`]*)`, got `(?P<got>\w+)`$")
 _BOUND = re.compile(r"^Expected `int` (?P<bound>[<>]= -?\d+)$")
@@ -32,6 +34,7 @@ _KINDS = {
     "object": "an object",
 }
 
+_NO_DATA = msgspec.Raw()
 Scalar = str | bool | int | float | None
 Dimension = Annotated[int, msgspec.Meta(ge=-(2**53), le=2**53)]
 
@@ -43,7 +46,7 @@ class Tensor(msgspec.Struct):
     shape: list[Dimension]
     datatype: str
     parameters: dict[str, Scalar] | None = None
-    data: msgspec.Raw = msgspec.Raw()
+    data: msgspec.Raw = _NO_DATA
 
 
 class Wanted(msgspec.Struct):
@@ -92,7 +95,7 @@ def split(request: Request) -> tuple[int | None, str | None]:
     vendor = found["prefix"].lower()
     if found["size"] is None:
         raise InvalidInput(f"this content type says where the JSON ends: {vendor};json-header-size=N", field="Content-Type")
-    length = _length(found["size"], request.body, "json-header-size")
+    length = _length(found["size"].strip(' "'), request.body, "json-header-size")
     if given is not None and _length(given, request.body, HEADER_LENGTH) != length:
         raise InvalidInput(f"json-header-size is {length}, {HEADER_LENGTH} is {given}; send one of them", field="Content-Type")
     return length, vendor
@@ -105,41 +108,43 @@ def _length(text: str, body: bytes, field: str) -> int:
     return int(text)
 
 
-def read(text: bytes, *, depth: int) -> _Known | Asked:
-    """Parse the JSON of a request; raise InvalidInput with the path of what does not fit, or TooLarge where it is too deep.
+def read(text: bytes, *, limits: Limits) -> _Known | Asked:
+    """Parse the JSON of a request; raise InvalidInput with the path of what does not fit, is there twice, or is too deep.
 
     Keys that the protocol does not have are ignored, as Triton does.
     """
     try:
-        return _known.decode(text)
+        asked: _Known | Asked = _known.decode(text)
     except (ValueError, RecursionError):  # a fault, or a key that nobody knows: how deep it all is matters only here
-        refuse_deep(text, depth)
-    try:
-        return _any.decode(text)
-    except ValueError as error:
-        raise refusal_of(error, text, "") from error
+        strict_json.check_depth(text, limits)
+        try:
+            asked = _any.decode(text)
+        except ValueError as error:
+            raise refusal_of(error, text, "") from error
+    if strict_json.keys_of(text) != _keys_in(asked):  # one is there twice, unknown, or null
+        strict_json.check_size(text, limits)
+        if fault := strict_json.repeated(text):
+            raise fault
+    return asked
 
 
-def refuse_deep(text: bytes, depth: int) -> None:
-    """Raise TooLarge where JSON is nested deeper than `depth`; nothing is parsed, and no recursion follows the nesting."""
-    bare = text.replace(b"\\\\", b"").replace(b'\\"', b"")
-    brackets = re.sub(rb'"[^"]*"?', b"", bare).translate(_AS_LISTS, _NO_BRACKETS)
-    for _ in range(depth):
-        if b"[]" not in brackets:
-            break
-        brackets = brackets.replace(b"[]", b"")  # takes the innermost level away
-    if b"[]" in brackets or brackets.count(b"[") > depth:
-        raise TooLarge(f"the JSON is nested deeper than {depth} levels, the limit of a request")
-
-
-_AS_LISTS = bytes.maketrans(b"{}", b"[]")
-_NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+def _keys_in(asked: _Known | Asked) -> int:
+    """Return how many keys a request has, those left out that are unknown or null."""
+    keys = 1 + sum(value is not None for value in (asked.id, asked.parameters, asked.outputs)) + len(asked.parameters or ())
+    for tensor in asked.inputs:
+        keys += 3 + (tensor.data is not _NO_DATA)
+        keys += 0 if tensor.parameters is None else 1 + len(tensor.parameters)
+    for wanted in asked.outputs or ():
+        keys += 1 if wanted.parameters is None else 2 + len(wanted.parameters)
+    return keys
 
 
 def refusal_of(error: ValueError, text: bytes, prefix: str) -> Refusal:
     """Turn an error of msgspec about `text`, which stands at the path `prefix` of a request, into ours."""
     if not isinstance(error, msgspec.ValidationError):
-        return InvalidInput(_not_json(text, str(error)), field=prefix or None)
+        found = strict_json.malformed(text, error, usage=USAGE, mend=_MEND, prefix=prefix)
+        behind = f"; where binary tensors follow, {HEADER_LENGTH} says where the JSON ends"
+        return InvalidInput(f"{found}{behind}", field=found.field) if _GOES_ON.search(str(found)) else found
     message, separator, path = str(error).rpartition(" - at `$")
     if not separator:
         message, path = str(error), ""
@@ -155,22 +160,6 @@ def refusal_of(error: ValueError, text: bytes, prefix: str) -> Refusal:
     if match := _BOUND.match(message):
         return InvalidInput(f"expected an integer {match['bound']}", field=path or None)
     return InvalidInput("the number is too large" if message.endswith("out of range") else "does not fit", field=path or None)
-
-
-def _not_json(text: bytes, reason: str) -> str:
-    if not text.strip():
-        return f"the body is empty; {USAGE}"
-    try:
-        text.decode()
-    except UnicodeDecodeError as error:
-        behind = f"; where binary tensors follow, {HEADER_LENGTH} says where the JSON ends"
-        return f"the JSON is not UTF-8 (byte {error.start}){behind}"
-    at = _BAD_BYTE.search(reason)
-    if at and _NOT_A_NUMBER.match(text, int(at["position"])):
-        return f"JSON has neither NaN nor Infinity (byte {at['position']}); binary tensors have NaN for what is missing"
-    reason = reason.removeprefix("JSON is malformed: ")
-    behind = f"; where binary tensors follow, {HEADER_LENGTH} says where it ends" if "trailing" in reason else ""
-    return f"the body is not JSON: {reason[:1].lower()}{reason[1:]}{behind}"
 
 
 def shown(value: Any) -> str:
