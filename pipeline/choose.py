@@ -22,7 +22,7 @@ from pipeline.compression.foreseen import check_distill, check_prune
 from pipeline.config import Config, flatten, load
 from pipeline.config.model_sections import CustomConfig
 from pipeline.cores import usable_cores
-from pipeline.errors import ConfigError, UserError
+from pipeline.errors import ConfigError, SlipwayError, UserError
 from pipeline.manifest import MANIFEST
 from pipeline.outside import ABSENT, data_files, model_files
 from pipeline.quantization.foreseen import check_quantize
@@ -52,8 +52,20 @@ class Choice:
     resume: Resume | None = None
 
 
-def choose(stage: Stage, file: Path | None, words: Sequence[str], run_name: str, *, root: Path, warn: Warn) -> Choice:
-    """Return the run for a stage, made when there is none; raise UserError when the request contradicts the run."""
+def choose(
+    stage: Stage,
+    file: Path | None,
+    words: Sequence[str],
+    run_name: str,
+    *,
+    root: Path,
+    warn: Warn,
+    allow: Callable[[SlipwayError, Config, str], bool] = lambda *_: False,
+) -> Choice:
+    """Return the run for a stage, made when there is none; raise UserError when the request contradicts the run.
+
+    allow: whether what a stage, given by its name, is foreseen to refuse is no reason to stop.
+    """
     choice = find(stage, file, words, run_name, root=root, warn=warn)
     if choice is not None:
         _check_cores(stage, choice.config)
@@ -62,7 +74,7 @@ def choose(stage: Stage, file: Path | None, words: Sequence[str], run_name: str,
     _check_cores(stage, config)
     if isinstance(config.model, CustomConfig) and model_files(config)["model.file"] == ABSENT:
         raise UserError(f"model.file: there is no file {config.model.file!r}; paths are relative to the folder of the command")
-    _check_foreseen(stage, config, root)
+    _check_foreseen(stage, config, root, allow)
     asked = dict(word.partition("=")[::2] for word in words)
     request = Request(training_identity(config), config.model_dump(mode="json", by_alias=True), asked)
     return Choice(new_run(root, request), config, pinned=False, request=request)
@@ -110,18 +122,22 @@ def choose_interrupted(
     return Choice(run, config, pinned=False, request=request, resume=Resume(force=force))
 
 
-def _check_foreseen(stage: Stage, config: Config, root: Path) -> None:
+def _check_foreseen(stage: Stage, config: Config, root: Path, allow: Callable[[SlipwayError, Config, str], bool]) -> None:
     """Refuse, before a model is trained for it, what this stage or one before it would refuse afterward."""
-    match stage.makes:
-        case kind if kind is Pruned:
-            check_prune(config)
-        case kind if kind is Distilled:
-            check_distill(config, root)
-        case kind if kind is Quantized:
-            check_quantize(config)
+    try:
+        match stage.makes:
+            case kind if kind is Pruned:
+                check_prune(config)
+            case kind if kind is Distilled:
+                check_distill(config, root)
+            case kind if kind is Quantized:
+                check_quantize(config)
+    except SlipwayError as error:
+        if not allow(error, config, stage.name):
+            raise
     for kind in stage.takes:
         if has_use(kind, config):
-            _check_foreseen(stage_making(kind), config, root)
+            _check_foreseen(stage_making(kind), config, root, allow)
 
 
 def _check_cores(stage: Stage, config: Config) -> None:

@@ -39,7 +39,7 @@ def swapped(control: Control, give: Callable[[], Order], follow: Callable[[], No
         reports = control.outcome(order, patience_s=PATIENCE_S)
         refusals = [report.refused for report in reports if report.refused]
         slow = len(control.reports()) - len(reports)
-        followed = bool(reports) and not slow and all(report.digest == order.digest for report in reports)
+        followed = bool(reports) and not refusals and not slow and all(report.digest == order.digest for report in reports)
         control.settle(order, followed=followed)
         if followed:
             return order

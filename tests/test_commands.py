@@ -13,7 +13,7 @@ NARROW = "model.hidden=[1]"  # one channel: none may go, and half of one is one
 
 def test_all_leaves_out_what_the_model_does_not_allow_and_later_commands_know_it(project: Project) -> None:
     code, out, err = project.run("all", NARROW, *QUICK_SELECT)
-    assert code == 0
+    assert code == 0, (out, err)
     assert [line.partition(": ")[2].partition(": ")[0] for line in err] == [
         "prune is left out, and VARIANTS=[train,distill] goes on",
         "distill is left out, and VARIANTS=[train] goes on",

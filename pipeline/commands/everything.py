@@ -46,7 +46,8 @@ def _run(options: argparse.Namespace, work: Workplace) -> int:
     free = named is None and not _is_named(options)
     words = [named or f"{_KEY}={_written(_EVERY)}", *options.words] if named or free else options.words
     stage, stores = stage_named("select"), work.stores()
-    choice = choose(stage, options.config, words, options.run, root=work.runs, warn=work.warn)
+    allow = _is_no_fault if free else _nothing
+    choice = choose(stage, options.config, words, options.run, root=work.runs, warn=work.warn, allow=allow)
     with choice.run.lock():
         with running(stage, choice.config, choice, work, stores=stores) as runner:
             possible = _possible(runner, choice.config, work, free=free)
@@ -96,6 +97,11 @@ def _is_no_fault(error: SlipwayError, config: Config, section: str) -> bool:
     """Return whether a refusal is the model's: a gate, or defaults that do not suit it, since nobody has set a key."""
     settings = getattr(config, section)
     return isinstance(error, GateRefused) or settings == type(settings)()
+
+
+def _nothing(error: SlipwayError, config: Config, section: str) -> bool:  # noqa: ARG001  # in the place of _is_no_fault
+    """Return that nothing is left out: it was asked for by name."""
+    return False
 
 
 def _with_hint(error: SlipwayError, hint: str) -> SlipwayError:

@@ -44,8 +44,8 @@ _TENSORS = "application/vnd.sagemaker-triton.binary+json"  # how SageMaker's cli
 _FORMS = ("dataframe_split", "dataframe_records", "instances", "inputs")
 _SPLIT = {"columns", "data", "index"}
 _USAGE = "send exactly one of `dataframe_split`, `dataframe_records`, `instances` and `inputs`"
-# What stands before a NaN or the end, texts passed over. Possessive, and never without a match: linear in any bytes.
-_BEFORE_NAN = re.compile(rb'((?:[^"N]++|"(?:[^"\\]++|\\.)*+"?|N(?!aN))*+)(?:NaN)?', re.DOTALL)
+# A text, passed over, or a NaN. (Possessive quantifiers would be as fast, and match wrongly in Python 3.11.2.)
+_TEXT_OR_NAN = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"?|NaN', re.DOTALL)
 
 # The names that MLflow gives to statuses (mlflow.exceptions); 413 and 415 have none there.
 _CODES = {
@@ -193,7 +193,7 @@ def version() -> Reply:
 
 def _without_nan(body: bytes) -> bytes:
     """Return JSON with null where NaN stood outside of texts."""
-    return b"null".join(_BEFORE_NAN.findall(body)[:-1])  # the last one is empty: what follows the end
+    return _TEXT_OR_NAN.sub(lambda found: b"null" if found[0] == b"NaN" else found[0], body)
 
 
 def _media_type_of(content_type: str) -> str:
