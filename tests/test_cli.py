@@ -221,7 +221,7 @@ def test_resume_without_an_interrupted_run_says_so(project: Project) -> None:
     assert err == [f"train --resume: run {run} is complete, or never began to train; start one without --resume"]
 
 
-_LONG = ("train.epochs=1500", "train.early_stopping.patience=null")  # long enough for two kills
+_LONG = ("train.epochs=700", "train.early_stopping.patience=null")  # long enough for two kills, and all of it runs three times
 
 
 def test_resume_check_proves_a_config(tmp_path: Path) -> None:
