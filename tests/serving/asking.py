@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from hypothesis import strategies as st
 
 from serving.bundle import Artifact, Description, Lineage
 from serving.columns import Encoder
@@ -51,3 +52,12 @@ def body_of(reply: Reply) -> Any:
         raise AssertionError(f"{constant} is no JSON")
 
     return json.loads(reply.body, parse_constant=refuse)
+
+
+def trees(words: list[str]) -> st.SearchStrategy[Any]:
+    """Whatever JSON may hold, with keys and texts that mean something here and there."""
+    leaves = st.none() | st.booleans() | st.floats() | st.integers() | st.text(max_size=3) | st.sampled_from(words)
+    keys = st.sampled_from(words) | st.text(max_size=2)
+    return st.recursive(
+        leaves, lambda tree: st.lists(tree, max_size=3) | st.dictionaries(keys, tree, max_size=3), max_leaves=12
+    )

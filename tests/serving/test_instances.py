@@ -12,7 +12,7 @@ from serving.columns import Encoder
 from serving.errors import InvalidInput, Overloaded, Refusal, TooLarge, Unauthorized, UnsupportedMedia
 from serving.protocols.instances import Codec, refuse, status
 from serving.schema import Feature, Schema
-from tests.serving.asking import body_of, facts_of, request_of, rows_in
+from tests.serving.asking import body_of, facts_of, request_of, rows_in, trees
 from tests.serving.conftest import FEATURES, IMAGE, MESSY, REGRESSION, TABLE, rows_of
 
 ROWS = [[1.0, 2.0, 0.5], [-1.0, 0.25, 1.5]]
@@ -104,12 +104,7 @@ def test_what_does_not_fit_is_refused_with_its_place(codec: Codec, body: Any, fi
 
 
 WORDS = ["instances", "inputs", "parameters", "signature_name", "x", *FEATURES]
-NODES = st.none() | st.booleans() | st.floats() | st.integers() | st.text(max_size=3) | st.sampled_from(WORDS)
-TREES = st.recursive(
-    NODES,
-    lambda tree: st.lists(tree, max_size=3) | st.dictionaries(st.sampled_from(WORDS) | st.text(max_size=2), tree, max_size=3),
-    max_leaves=12,
-)
+TREES = trees(WORDS)
 
 
 @given(

@@ -24,7 +24,7 @@ from serving.errors import (
 )
 from serving.protocols.mlflow_scoring import VERSION, Codec, ping, refuse, version
 from serving.schema import Feature, Schema
-from tests.serving.asking import body_of, facts_of, request_of, rows_in
+from tests.serving.asking import body_of, facts_of, request_of, rows_in, trees
 from tests.serving.conftest import (
     FEATURES,
     IMAGE,
@@ -269,12 +269,7 @@ def test_what_does_not_fit_is_refused_with_its_place(codec: Codec, body: Any, fi
 
 
 WORDS = ["dataframe_split", "dataframe_records", "instances", "inputs", "params", "columns", "data", "index", "x", *FEATURES]
-NODES = st.none() | st.booleans() | st.floats() | st.integers() | st.text(max_size=3) | st.sampled_from(WORDS)
-TREES = st.recursive(
-    NODES,
-    lambda tree: st.lists(tree, max_size=3) | st.dictionaries(st.sampled_from(WORDS) | st.text(max_size=2), tree, max_size=3),
-    max_leaves=12,
-)
+TREES = trees(WORDS)
 
 
 @given(

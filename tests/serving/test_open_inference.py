@@ -10,13 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from serving.bundle import Artifact, Description, Lineage
-from serving.columns import Encoder
 from serving.errors import InvalidInput, Refusal, TooLarge
 from serving.exchange import Reply, Request, Work
-from serving.facts import Limits, ModelFacts
 from serving.protocols.open_inference import Codec
 from serving.schema import Schema
+from tests.serving.asking import facts_of
 from tests.serving.conftest import FEATURES, IMAGE, TABLE, Array, rows_of
 
 LENGTH = "Inference-Header-Content-Length"
@@ -24,22 +22,6 @@ LENGTH = "Inference-Header-Content-Length"
 
 def float32(values: Any) -> Array:
     return np.array(values, dtype=np.float32)
-
-
-def facts_of(schema: Schema, **limits: Any) -> ModelFacts:
-    description = Description(
-        format_version=1,
-        name="tiny",
-        version="7",
-        created="2026-11-20T00:00:00Z",
-        schema=schema,
-        artifact=Artifact("model.onnx", "onnxruntime", "fp32"),
-        lineage=Lineage("run", "d", "s", "c", "a"),
-        metrics={},
-        parity={},
-        files={},
-    )
-    return ModelFacts(description, "a" * 64, None if schema.plain else Encoder(schema), Limits(**limits))
 
 
 def request_of(body: bytes, **headers: str) -> Request:

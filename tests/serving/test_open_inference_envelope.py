@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 from serving.errors import InvalidInput, NotFound, Overloaded, Refusal, TooLarge
 from serving.protocols.open_inference import Codec, refuse
 from serving.schema import Schema
+from tests.serving.asking import facts_of
 from tests.serving.conftest import IMAGE, MESSY, REGRESSION, rows_of
 from tests.serving.test_open_inference import (
     LENGTH,
     ask,
     binary,
     elements,
-    facts_of,
     float32,
     parts_of,
     refused,

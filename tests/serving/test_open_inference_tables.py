@@ -10,8 +10,9 @@ from serving.columns import Encoder
 from serving.errors import InvalidInput, Refusal
 from serving.protocols.open_inference import Codec, metadata
 from serving.protocols.ranges import columns_of, refuse_outside
+from tests.serving.asking import facts_of
 from tests.serving.conftest import IMAGE, MESSY, REGRESSION, TABLE, Array
-from tests.serving.test_open_inference import LENGTH, ask, elements, facts_of, float32, refused, request_of, tensor
+from tests.serving.test_open_inference import LENGTH, ask, elements, float32, refused, request_of, tensor
 
 CELLS = [[30, True, "Bern", "2001-02-03", 2.5], [41, False, "Rome", "2010-11-12T10:00:00", 7]]
 
