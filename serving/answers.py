@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from serving.errors import InvalidInput
+from serving.finite import all_finite
 from serving.schema import Array, Schema
 
 LABEL_FROM = 0.5  # the least probability with which a row is given a label
@@ -27,18 +28,17 @@ def answers(outputs: Array, schema: Schema) -> list[dict[str, Any]]:
             return [{"value": value} for (value,) in outputs.tolist()]
         case "multilabel":
             return [_labels(dict(zip(classes, row, strict=True))) for row in outputs.tolist()]
-    best = outputs.argmax(axis=1).tolist()
     return [
-        {"label": classes[index], "score": row[index], "probabilities": dict(zip(classes, row, strict=True))}
-        for index, row in zip(best, outputs.tolist(), strict=True)
+        {"label": classes[row.index(score)], "score": score, "probabilities": dict(zip(classes, row, strict=True))}
+        for row in outputs.tolist()
+        for score in [max(row)]
     ]
 
 
 def refuse_not_finite(outputs: Array) -> None:
     """Raise InvalidInput naming the first row of (batch, outputs) whose answer is not finite."""
-    finite = np.isfinite(outputs)
-    if not finite.all():
-        row = int(finite.all(axis=1).argmin())
+    if not all_finite(outputs):
+        row = int(np.isfinite(outputs).all(axis=1).argmin())
         raise InvalidInput(
             f"row {row}: the model has no finite answer for these values; GET /info shows the range that it was trained on"
         )

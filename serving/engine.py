@@ -8,8 +8,11 @@
 Greedy, as Triton's dynamic batcher is without a queue delay: the moment the model is free it takes what waits, up to
 `batch_rows`; nothing waits for company, so an idle service adds no delay, and the thread sleeps on a condition. All rows of an
 engine have one shape and one model. A batch that fails is computed again member by member: a poisoned request fails alone.
-What nobody waits for any more is dropped before it is computed. A small model is not worth a hand-over between threads: the
-caller computes it itself, where `inline` says so.
+What nobody waits for any more is dropped before it is computed.
+
+A small model is not worth a hand-over between threads: the caller computes it itself, where `inline` says so. Where several
+callers of one event loop are about to, `gather` has the loop compute their rows in one call, in its next turn: nothing waits
+longer than the loop was busy anyway, and requests that are parsed, computed and encoded in rows find the code in the cache.
 """
 
 import asyncio
@@ -17,16 +20,13 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
-from concurrent.futures import Future, InvalidStateError
-from contextlib import suppress
-from dataclasses import dataclass, field
-from itertools import groupby
+from collections.abc import Callable
 
 import numpy as np
 
 from serving.errors import DeadlineExceeded, Overloaded
 from serving.schema import Array
+from serving.tickets import Piece, Settled, Ticket, deliver, settle, too_late
 
 INLINE_S = 0.001  # a call of the model that is shorter than this is cheaper than a hand-over, and holds nobody up
 _CHUNK_S = 0.02  # a large request is computed in pieces of about this long, so that others get in between
@@ -34,43 +34,6 @@ _SIZES = (1, 2, 4, 8, 16, 32, 64)
 _WORTH = 0.9  # a larger batch is worth its delay when it takes less than this share of the time for each row
 _MEMORY = 0.9  # of the running mean of seconds for each row
 _SURPRISE = 4.0  # times the mean that a call may count
-
-_LATE = "the deadline passed before the answer was there; allow more time, or send fewer rows"
-
-
-@dataclass(slots=True, eq=False)
-class Ticket:
-    """Rows that wait to be computed, and the future of their answers.
-
-    deadline: `time.monotonic()` after which nobody waits. queue_s, compute_s, batch: filled in for telemetry.
-    """
-
-    rows: Array  # (batch, *shape)
-    deadline: float | None
-    future: "asyncio.Future[Array] | Future[Array]"
-    loop: asyncio.AbstractEventLoop | None = None
-    submitted: float = field(default_factory=time.monotonic)
-    queue_s: float = 0.0
-    compute_s: float = 0.0
-    batch: int = 0
-    taken: int = 0
-    parts: list[Array] = field(default_factory=list)
-
-    def settle(self, result: Array | BaseException) -> None:
-        """Give the waiting side its answer, on its own thread; one that has gone is let go."""
-        with suppress(asyncio.InvalidStateError, InvalidStateError):  # settled already, or just now on another thread
-            if isinstance(result, BaseException):
-                self.future.set_exception(result)
-            else:
-                self.future.set_result(result)
-
-    def expire(self) -> None:
-        """Tell the waiting side that its deadline has passed."""
-        self.settle(DeadlineExceeded(_LATE))
-
-
-_Piece = tuple[Ticket, int, int]  # rows [start, stop) of a ticket
-_Settled = tuple[Ticket, Array | BaseException]
 
 
 class Engine:
@@ -85,6 +48,7 @@ class Engine:
         self._wait_s = wait_s
         self.batch_rows, self.row_s, self._first_s = _measured(predict, shape, batch_rows)
         self._chunk = max(1, min(4096, int(_CHUNK_S / self.row_s)))
+        self._gathered: list[Ticket] = []  # touched by the event loop alone
         self._waiting: deque[Ticket] = deque()
         self._queued = 0  # rows
         self._changed = threading.Condition()
@@ -99,6 +63,27 @@ class Engine:
     def inline(self, rows: int) -> bool:
         """Return whether the caller computes that many rows faster itself than by asking."""
         return self._first_s + self.row_s * (rows - 1) < INLINE_S and not self._queued
+
+    def gather(self, ticket: Ticket) -> None:
+        """Compute rows that are `inline` with those that come in the same turn of the ticket's event loop; call it there."""
+        assert ticket.loop is not None
+        self._gathered.append(ticket)
+        if len(self._gathered) == 1:
+            ticket.loop.call_soon(self._compute_gathered, ticket.loop)
+
+    def _compute_gathered(self, loop: asyncio.AbstractEventLoop) -> None:
+        pieces: list[Piece] = []
+        count, now = 0, time.monotonic()
+        for ticket in self._gathered:
+            count += len(ticket.rows)
+            if pieces and not (count <= self.batch_rows and self.inline(count)):
+                break
+            ticket.queue_s = now - ticket.submitted
+            pieces.append((ticket, 0, len(ticket.rows)))
+        del self._gathered[: len(pieces)]
+        if self._gathered:
+            loop.call_soon(self._compute_gathered, loop)  # whatever else the loop has to do comes first
+        settle(self._answered(pieces))
 
     def submit(self, ticket: Ticket) -> None:
         """Queue a ticket. Raises Overloaded when its turn would come too late."""
@@ -137,17 +122,13 @@ class Engine:
                         return
                     self._changed.wait()
                 pieces, settled = self._take()
-            try:
-                settled += self._answered(pieces) if pieces else []
-            except Exception as error:  # a fault of our own must not end the thread that everybody waits for
-                settled += [(ticket, error) for ticket, _, _ in pieces]
-            _deliver(settled)
+            deliver(settled + (self._answered(pieces) if pieces else []))
 
-    def _take(self) -> tuple[list[_Piece], list[_Settled]]:
+    def _take(self) -> tuple[list[Piece], list[Settled]]:
         """Take what waits, up to a batch; a ticket of more rows is taken in pieces, and goes to the end for its next one."""
         now = time.monotonic()
-        pieces: list[_Piece] = []
-        late: list[_Settled] = []
+        pieces: list[Piece] = []
+        late: list[Settled] = []
         room = self.batch_rows
         while self._waiting:
             ticket = self._waiting[0]
@@ -155,7 +136,7 @@ class Engine:
             if ticket.future.done() or (ticket.deadline is not None and ticket.deadline <= now):
                 self._waiting.popleft()
                 self._queued -= left
-                late.append((ticket, DeadlineExceeded(_LATE)))
+                late.append((ticket, too_late()))
                 continue
             if pieces and left > room:
                 break
@@ -173,14 +154,20 @@ class Engine:
                 break
         return pieces, late
 
-    def _answered(self, pieces: list[_Piece]) -> list[_Settled]:
+    def _answered(self, pieces: list[Piece]) -> list[Settled]:
+        try:
+            return self._computed(pieces)
+        except Exception as error:  # a fault of our own must not end the thread that everybody waits for
+            return [(ticket, error) for ticket, _, _ in pieces]
+
+    def _computed(self, pieces: list[Piece]) -> list[Settled]:
         started = time.monotonic()
         found = self._outputs(pieces)
         seconds = time.monotonic() - started
         count = sum(stop - start for _, start, stop in pieces)
         row_s = min(seconds / count, _SURPRISE * self.row_s)  # a machine that stood still says nothing about the model
         self.row_s = _MEMORY * self.row_s + (1 - _MEMORY) * row_s
-        settled: list[_Settled] = []
+        settled: list[Settled] = []
         for (ticket, _, stop), outputs in zip(pieces, found, strict=True):
             ticket.compute_s += seconds
             ticket.batch = max(ticket.batch, count)
@@ -192,7 +179,7 @@ class Engine:
                 settled.append((ticket, outputs if len(ticket.parts) == 1 else np.concatenate(ticket.parts)))
         return settled
 
-    def _outputs(self, pieces: list[_Piece]) -> list[Array | BaseException]:
+    def _outputs(self, pieces: list[Piece]) -> list[Array | BaseException]:
         """Return the answers of each piece, or what it failed with."""
         rows = [ticket.rows[start:stop] for ticket, start, stop in pieces]
         try:
@@ -203,26 +190,6 @@ class Engine:
             return [self._outputs([piece])[0] for piece in pieces]
         ends = np.cumsum([len(some) for some in rows])[:-1]
         return list(np.split(outputs, ends)) if len(rows) > 1 else [outputs]
-
-
-def _deliver(settled: Iterable[_Settled]) -> None:
-    """Settle each ticket where it is waited for; an event loop is woken once for all of its tickets."""
-
-    def home(one: _Settled) -> int:
-        return id(one[0].loop)
-
-    for _, group in groupby(sorted(settled, key=home), key=home):
-        together = list(group)
-        loop = together[0][0].loop
-        if loop is None:
-            _settle(together)
-        elif not loop.is_closed():  # closed: the worker has ended, and so has everybody who waited
-            loop.call_soon_threadsafe(_settle, together)
-
-
-def _settle(settled: list[_Settled]) -> None:
-    for ticket, result in settled:
-        ticket.settle(result)
 
 
 def _measured(predict: Callable[[Array], Array], shape: tuple[int, ...], batch_rows: int) -> tuple[int, float, float]:

@@ -128,7 +128,8 @@ class Gate:
                     )
                 reply = await self._service.answer_soon(endpoint, request, self._heavy)
             else:
-                reply = await self._service.answer_soon(endpoint, request)
+                # Others whose bodies are on their way are likely to arrive in this turn of the loop.
+                reply = await self._service.answer_soon(endpoint, request, together=bool(self._reading))
         finally:
             self._in_flight -= 1
         reply.headers += self._manners.headers(request)

@@ -14,12 +14,12 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 
 from serving.endpoints import Endpoint
-from serving.engine import Ticket
 from serving.errors import DeadlineExceeded, Failed, Refusal
 from serving.exchange import Reply, Request, Work
 from serving.fleet import Fleet, Loaded
 from serving.schema import Array
 from serving.telemetry import Entry
+from serving.tickets import Ticket
 
 _log = logging.getLogger("slipway.serving")
 
@@ -41,8 +41,11 @@ class Job:
     decoded: float = 0.0
     computed: float = 0.0
 
-    def steps(self, fleet: Fleet, loop: asyncio.AbstractEventLoop | None) -> Steps:
-        """Yield a ticket where its answer must be waited for, and return the reply; loop: on which it is waited for."""
+    def steps(self, fleet: Fleet, loop: asyncio.AbstractEventLoop | None, together: bool = False) -> Steps:
+        """Yield a ticket where its answer must be waited for, and return the reply.
+
+        loop: on which it is waited for. together: whether others may come in the same turn of the loop, which this runs on.
+        """
         endpoint, request = self.endpoint, self.request
         try:
             self.model = model = fleet.route(request.id, endpoint.version)
@@ -51,11 +54,15 @@ class Job:
             deadline = _deadline(work, request)
             if deadline is not None and self.decoded >= deadline:
                 raise DeadlineExceeded("the deadline passed before the model was asked; allow more time")
-            if model.engine.inline(len(work.rows)):
-                outputs = model.engine.compute(work.rows)
+            engine = model.engine
+            inline = engine.inline(len(work.rows))
+            if inline and not (together and engine.batch_rows > 1):
+                outputs = engine.compute(work.rows)
             else:
-                self.ticket = ticket = Ticket(work.rows, deadline, Future() if loop is None else loop.create_future(), loop)
-                model.engine.submit(ticket)
+                future: asyncio.Future[Array] | Future[Array] = Future() if loop is None else loop.create_future()
+                # What is computed within this turn of the loop needs no timer.
+                self.ticket = ticket = Ticket(work.rows, None if inline else deadline, future, loop)
+                (engine.gather if inline else engine.submit)(ticket)
                 yield ticket
                 outputs = ticket.future.result()
             self.computed = time.monotonic()

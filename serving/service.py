@@ -21,7 +21,6 @@ from serving.bundle import Bundle
 from serving.control import Control, Order, Report
 from serving.encodings import deflated
 from serving.endpoints import Endpoint, codecs_of, routes_to
-from serving.engine import Ticket
 from serving.errors import ServingError, Unauthorized, without_folder
 from serving.exchange import Reply, Request
 from serving.facts import ModelFacts
@@ -30,6 +29,7 @@ from serving.job import Job, advanced
 from serving.settings import Settings
 from serving.shadow import follow
 from serving.telemetry import Entry, Ledger, RequestLog
+from serving.tickets import Ticket
 
 _EXAMPLE_ROWS, _EXAMPLE_PICTURES = 24, 6
 
@@ -73,14 +73,17 @@ class Service:
         assert isinstance(step, Reply)
         return self._written_down(job, step)
 
-    async def answer_soon(self, endpoint: Endpoint, request: Request, pool: Executor | None = None) -> Reply:
+    async def answer_soon(
+        self, endpoint: Endpoint, request: Request, pool: Executor | None = None, *, together: bool = False
+    ) -> Reply:
         """Answer a request on the running event loop, which is free while the model computes.
 
-        pool: where to parse and encode what takes long; None: on the loop.
+        pool: where to parse and encode what takes long; None: on the loop. together: whether others are about to come, too;
+        not with a pool.
         """
         loop = asyncio.get_running_loop()
         job = Job(endpoint, request)
-        steps = job.steps(self.fleet, loop)
+        steps = job.steps(self.fleet, loop, together)
         step = advanced(steps) if pool is None else await loop.run_in_executor(pool, advanced, steps)
         if isinstance(step, Ticket):
             await _awaited(step, loop)

@@ -6,11 +6,11 @@ from functools import partial
 
 import numpy as np
 
-from serving.engine import Ticket
 from serving.errors import Overloaded
 from serving.fleet import Loaded
 from serving.schema import Array, Schema
 from serving.telemetry import Ledger
+from serving.tickets import Ticket
 
 _PATIENCE_S = 1.0  # a comparison that comes later than this is not worth its computing
 _SAME_VALUE = 0.01  # two regressions agree within this share of the live model's value

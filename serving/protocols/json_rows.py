@@ -10,6 +10,7 @@ people write them (serving.columns): a number, a text, true, or null for what is
 
 import array
 import re
+import struct
 from collections.abc import Sequence
 from itertools import chain
 from math import prod
@@ -171,9 +172,14 @@ class Decoder:
             lists = list(chain.from_iterable(lists))
         if set(map(len, lists)) != {self._shape[-1]}:
             raise _misfit(rows, self._shape, field)
-        numbers = array.array("f", list(chain.from_iterable(lists)))  # too large becomes inf
-        found: Array = np.frombuffer(numbers, dtype=np.float32).reshape(len(rows), *self._shape)
-        check_finite(found, self._schema, field)
+        numbers = list(chain.from_iterable(lists))
+        packed = bytearray(4 * len(numbers))  # unlike bytes, an array in it may be written to
+        try:
+            struct.pack_into(f"={len(numbers)}f", packed, 0, *numbers)  # "=": checked, unlike "@"
+        except OverflowError:  # too large for 32 bits: refused with its place
+            check_finite(np.array(array.array("f", numbers)).reshape(len(rows), *self._shape), self._schema, field)
+            raise
+        found: Array = np.frombuffer(packed, dtype=np.float32).reshape(len(rows), *self._shape)
         return found
 
     def _unfit(self, text: str) -> InvalidInput:

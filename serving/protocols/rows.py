@@ -12,6 +12,7 @@ import numpy as np
 from serving.columns import TOO_LARGE
 from serving.errors import InvalidInput, TooLarge
 from serving.facts import Limits
+from serving.finite import all_finite
 from serving.schema import Array, Schema
 
 _OBJECTS, _LISTS, _KEYS = 2, 3, 8  # more than rows as arrays have around them in any protocol, the names of features left out
@@ -57,8 +58,7 @@ def check_lists(body: bytes, schema: Schema, limits: Limits, field: str | None =
 
 def check_finite(array: Array, schema: Schema, field: str) -> None:
     """Raise InvalidInput with the place of the first number that is not finite in 32 bits. array: (batch, *schema.shape)."""
-    finite = np.isfinite(array)
-    if not finite.all():
-        row, position = np.argwhere(~finite.reshape(len(array), -1))[0].tolist()
+    if not all_finite(array):
+        row, position = np.argwhere(~np.isfinite(array).reshape(len(array), -1))[0].tolist()
         message = "is NaN, which is no number; send finite numbers" if np.isnan(array[row].flat[position]) else TOO_LARGE
         raise InvalidInput(message, field=place(schema, field, row, position))

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from serving.engine import Engine, Ticket
+from serving.engine import Engine
 from serving.errors import DeadlineExceeded, Overloaded
 from serving.schema import Array
+from serving.tickets import Ticket
 
 SHAPE = (2,)
 
@@ -199,6 +200,49 @@ def test_a_small_model_is_computed_by_the_caller_and_a_large_one_is_not(make: Ma
     slow, _ = make(call_s=0.005)
     assert fast.inline(1)
     assert not slow.inline(1)
+
+
+def gathered(engine: Engine, *given: Array) -> list[Array | BaseException]:
+    """Return what tickets of one turn of an event loop are answered, or fail with."""
+
+    async def scenario() -> list[Array | BaseException]:
+        loop = asyncio.get_running_loop()
+        futures = [loop.create_future() for _ in given]
+        for some, future in zip(given, futures, strict=True):
+            engine.gather(Ticket(some, None, future, loop))
+        found: list[Array | BaseException] = await asyncio.gather(*futures, return_exceptions=True)
+        return found
+
+    return asyncio.run(scenario())
+
+
+def test_what_comes_in_one_turn_of_the_loop_is_computed_in_calls_of_at_most_a_batch(make: Make) -> None:
+    engine, model = make(batch_rows=4, call_s=0.0)
+    found = gathered(engine, *(rows(value, count) for value, count in [(1, 1), (2, 2), (3, 1), (4, 3), (5, 6), (6, 1)]))
+    assert model.batches == [4, 3, 6, 1], "a request that is larger than a batch has a call of its own"
+    assert [(one[0, 0], len(one)) for one in found if isinstance(one, np.ndarray)] == [
+        (2, 1), (4, 2), (6, 1), (8, 3), (10, 6), (12, 1)
+    ]  # fmt: skip
+
+
+def test_a_poisoned_member_of_one_turn_fails_alone(make: Make) -> None:
+    engine, _ = make(call_s=0.0)
+    found = gathered(engine, rows(1), rows(13), rows(3))
+    assert [isinstance(one, RuntimeError) for one in found] == [False, True, False]
+
+
+def test_who_has_left_in_the_same_turn_costs_the_others_nothing(make: Make) -> None:
+    engine, _ = make(call_s=0.0)
+
+    async def scenario() -> float:
+        loop = asyncio.get_running_loop()
+        gone, there = loop.create_future(), loop.create_future()
+        for future in (gone, there):
+            engine.gather(Ticket(rows(1), None, future, loop))
+        gone.cancel()
+        return float((await there)[0, 0])
+
+    assert asyncio.run(scenario()) == 2
 
 
 def test_the_batch_size_is_what_pays(make: Make) -> None:

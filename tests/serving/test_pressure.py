@@ -117,6 +117,34 @@ def test_batching_computes_together_what_comes_together(slow_bundle: Path) -> No
         assert counted(service, "sum") / counted(service, "count") > 8  # of the 8 rows of each request
 
 
+def test_a_small_model_computes_together_what_comes_in_one_turn_and_everyone_gets_his_own_answer(table_bundle: Path) -> None:
+    with running(table_bundle, "--batch-rows", "32") as service:
+        service.wait_until_ready()
+        rows = rows_of(TABLE, 12).tolist()
+        bodies = [json.dumps({"inputs": [row]}).encode() for row in rows]
+        alone = [json.loads(service.request("POST", "/predict", body).body)["predictions"][0] for body in bodies]
+        wrong: list[int] = []
+
+        def client(number: int) -> None:
+            connection = http.client.HTTPConnection("127.0.0.1", service.port, timeout=LIMIT_S)
+            for _ in range(150):
+                connection.request("POST", "/predict", bodies[number])
+                found = json.loads(connection.getresponse().read())["predictions"][0]
+                if found["label"] != alone[number]["label"] or abs(found["score"] - alone[number]["score"]) > 1e-6:
+                    wrong.append(number)
+            connection.close()
+
+        threads = [threading.Thread(target=client, args=(number,)) for number in range(len(rows))]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert not wrong
+        time.sleep(0.5)
+        assert counted(service, "sum") == 12 * 150 + 12
+        assert counted(service, "count") < counted(service, "sum")
+
+
 def counted(service: Running, end: str) -> float:
     name = f"slipway_batch_rows_{end}"
     return sum(float(line.rpartition(" ")[2]) for line in service.metrics() if line.startswith(name))
