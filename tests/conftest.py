@@ -1,5 +1,6 @@
 """What many tests need: a project folder, small rows, a finished run."""
 
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,3 +71,11 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
     run = (folder / "runs" / "latest").resolve()
     prepared = next(path for path in (folder / "data" / "prepared").iterdir() if path.is_dir())
     return Finished(run, Prepared.open(prepared), Model.open(run / "train"), Exported.open(run / "export"))
+
+
+@pytest.fixture
+def ready(project: Project, finished: Finished) -> Project:
+    """A project whose `quick.yaml` has been trained, evaluated and exported: a copy that a test may change."""
+    for name in ("data", "runs"):
+        shutil.copytree(finished.folder.parent.parent / name, project.folder / name, symlinks=True)
+    return project

@@ -13,6 +13,8 @@ import pytest
 import yaml
 
 from pipeline.stages import STAGES
+from pipeline.training.report import Report
+from pipeline.training.state import FitState
 from tests.conftest import QUICK, ROOT, Project
 
 HEAVY = ("torch", "mlflow", "sklearn", "matplotlib", "onnx", "onnxruntime", "flask", "rich", "tensorboard")
@@ -106,14 +108,31 @@ def start(folder: Path, *words: str) -> subprocess.Popen[str]:
     return subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
+class Ends(Report):
+    """Ends a training after its second epoch, as a terminal does."""
+
+    def on_epoch_end(self, state: FitState) -> None:
+        super().on_epoch_end(state)
+        if state.epoch == 2:
+            signal.raise_signal(signal.SIGINT)
+
+
+def interrupted(project: Project, monkeypatch: pytest.MonkeyPatch, *words: str) -> None:
+    """Leave a run whose training can be resumed."""
+    with monkeypatch.context() as patch:
+        patch.setattr("pipeline.stages.train.Report", Ends)
+        code, _, err = project.run("train", *words)
+    assert code == 130
+    assert err[0].startswith("train: stopped by SIGINT in epoch 2 ")
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_in_training_saves_the_step_and_the_printed_command_goes_on_to_the_end(tmp_path: Path, number: int) -> None:
-    (tmp_path / "quick.yaml").write_text(QUICK)
-    (tmp_path / "mlflow.yaml").write_text("tracking_uri: null\n")
-    words = ["train", "--config", "quick.yaml", "train.epochs=400", "train.early_stopping.patience=null"]
-    process = start(tmp_path, *words)
+def test_a_signal_in_training_saves_the_step_and_the_printed_command_goes_on_to_the_end(project: Project, number: int) -> None:
+    folder = project.folder
+    project.run("prepare")
+    process = start(folder, "train", "--config", "quick.yaml", "train.epochs=400", "train.early_stopping.patience=null")
     deadline = time.monotonic() + 60
-    while not list(tmp_path.glob("runs/*/train.partial/history.jsonl")):
+    while not list(folder.glob("runs/*/train.partial/history.jsonl")):
         assert time.monotonic() < deadline
         time.sleep(0.01)
     process.send_signal(number)
@@ -121,12 +140,11 @@ def test_a_signal_in_training_saves_the_step_and_the_printed_command_goes_on_to_
     assert process.returncode == 130
     (line,) = errors.splitlines()
     assert line.startswith(f"train: stopped by {signal.Signals(number).name} in epoch ")
-    assert not list(tmp_path.glob("runs/*/train"))
-    command = line.partition("go on with: python -m pipeline ")[2].split()
-    process = start(tmp_path, *command)
-    _, errors = process.communicate(timeout=60)
-    assert (process.returncode, errors) == (0, "")
-    journal = next(tmp_path.glob("runs/*-quick-*/journal.jsonl"))
+    assert not list(folder.glob("runs/*/train"))
+    command, *words = line.partition("go on with: python -m pipeline ")[2].split()
+    code, _, err = project.run(command, *words, config=None)
+    assert (code, err) == (0, [])
+    journal = next(folder.glob("runs/*-quick-*/journal.jsonl"))
     records = [json.loads(line) for line in journal.read_text().splitlines()]
     for name in ("val/loss", "cost/share", "val/recall/setosa"):
         steps = [record["step"] for record in records if record["kind"] == "metrics" and name in record["values"]]
@@ -182,25 +200,17 @@ def test_a_measurement_without_meaning_or_end_is_one_line(project: Project, word
     assert project.run("config", "benchmark.batch_sizes=[1, 65536]")[0] == 0
 
 
-def test_a_resume_with_another_setting_is_refused_with_the_key_unless_forced(tmp_path: Path) -> None:
-    (tmp_path / "quick.yaml").write_text(QUICK)
-    (tmp_path / "mlflow.yaml").write_text("tracking_uri: null\n")
-    words = ["train", "--config", "quick.yaml", "train.early_stopping.patience=null"]
-    process = start(tmp_path, *words, "train.epochs=100000")
-    while not list(tmp_path.glob("runs/*/train.partial/history.jsonl")):
-        assert process.poll() is None
-        time.sleep(0.01)
-    process.send_signal(signal.SIGINT)
-    process.communicate(timeout=30)
-    process = start(tmp_path, *words, "train.epochs=2000", "--resume")
-    _, errors = process.communicate(timeout=30)
-    assert process.returncode == 2
-    difference = "train.epochs was 100000 in the interrupted run and is 2000 now"
-    assert errors == f"train --resume: {difference}; set it back, or accept it with --force\n"
-    process = start(tmp_path, *words, "train.epochs=2000", "--resume", "--force")
-    _, errors = process.communicate(timeout=60)
-    assert (process.returncode, errors) == (0, "")
-    assert len((tmp_path / "runs/latest/train/history.jsonl").read_text().splitlines()) == 2000
+def test_a_resume_with_another_setting_is_refused_with_the_key_unless_forced(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    interrupted(project, monkeypatch, "train.early_stopping.patience=null", "train.epochs=100000")
+    words = ("train.early_stopping.patience=null", "train.epochs=20", "--resume")
+    difference = "train.epochs was 100000 in the interrupted run and is 20 now"
+    line = f"train --resume: {difference}; set it back, or accept it with --force"
+    assert project.run("train", *words) == (2, [], [line])
+    code, _, err = project.run("train", *words, "--force")
+    assert (code, err) == (0, [])
+    assert len((project.latest / "train/history.jsonl").read_text().splitlines()) == 20
 
 
 def test_options_that_would_mean_nothing_are_refused(project: Project) -> None:
@@ -221,22 +231,13 @@ def test_resume_without_an_interrupted_run_says_so(project: Project) -> None:
     assert err == [f"train --resume: run {run} is complete, or never began to train; start one without --resume"]
 
 
-_LONG = ("train.epochs=700", "train.early_stopping.patience=null")  # long enough for two kills, and all of it runs three times
+# Long enough for two kills: with this seed, each comes within a tenth of a second after a checkpoint.
+_LONG = ("--seed", "28", "train.epochs=200", "train.early_stopping.patience=null")
 
 
-def test_resume_check_proves_a_config(tmp_path: Path) -> None:
-    (tmp_path / "quick.yaml").write_text(QUICK)
-    words = ["resume-check", "--config", "quick.yaml", "--kills", "2", *_LONG, "model.dropout=0.2"]
-    done = subprocess.run(
-        [sys.executable, "-m", "pipeline", *words],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    lines = done.stdout.splitlines()
+def test_resume_check_proves_a_config(project: Project) -> None:
+    code, lines, err = project.run("resume-check", "--kills", "2", *_LONG, "model.dropout=0.2")
+    assert code == 0, err
     assert len([line for line in lines if line.startswith("killed")]) == 2
     assert lines[-1].startswith("OK: ")
     assert lines[-1].endswith("after 2 kills")

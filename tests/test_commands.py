@@ -78,10 +78,10 @@ def test_an_image_without_torch_takes_no_torchscript(project: Project) -> None:
     assert "holds TorchScript, and the image has no torch; choose ONNX" in err[0]
 
 
-def test_a_damaged_bundle_is_not_named(project: Project) -> None:
-    project.run("export")
-    file = project.latest / "export" / "bundle" / "golden.json"
+def test_a_damaged_bundle_is_not_named(ready: Project) -> None:
+    ready.run("export")
+    file = ready.latest / "export" / "bundle" / "golden.json"
     file.write_bytes(file.read_bytes().replace(b"0", b"1", 1))
-    code, out, err = project.run("bundle")
+    code, out, err = ready.run("bundle")
     assert (code, out, len(err)) == (2, [], 1)
     assert "golden.json" in err[0]

@@ -1,10 +1,11 @@
 """From a user's own files to a right answer over HTTP, with `init` and no Python in between."""
 
+import contextlib
 import csv
+import io
 import json
 import re
 import subprocess
-import sys
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,8 @@ import numpy as np
 import pytest
 
 from pipeline.artifacts import Prepared
-from tests.conftest import NO_MLFLOW, ROOT
+from pipeline.cli import main
+from tests.conftest import NO_MLFLOW
 from tests.data.digit_pictures import write_digits
 from tests.data.messy import write_messy
 from tests.service import get, served
@@ -22,15 +24,13 @@ MISSING = {"", "NA", "N/A", "n/a", "NaN", "nan", "null", "NULL", "None", "?"}
 
 
 def command(folder: Path, *words: str) -> str:
-    """Run `python -m pipeline …` in a folder and return what it prints."""
+    """Do what `python -m pipeline …` does in a folder, and return what it prints."""
     (folder / "mlflow.yaml").write_text(NO_MLFLOW)
-    environment = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"}
-    done = subprocess.run(
-        [sys.executable, "-m", "pipeline", *words], cwd=folder, env=environment, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stderr == ""
-    return done.stdout
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.chdir(folder), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = main(words)
+    assert (code, err.getvalue()) == (0, "")
+    return out.getvalue()
 
 
 def evaluated(folder: Path) -> list[dict[str, str]]:
@@ -75,6 +75,7 @@ def messy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = command(folder, "init", "customers.csv", "--target", "churned")
     assert out.splitlines()[-1] == "next: make train export serve CONFIG=configs/customers.yaml"
     command(folder, "evaluate", "--config", "configs/customers.yaml", "train.epochs=20")
+    command(folder, "export", "--config", "configs/customers.yaml")
     return folder
 
 
@@ -130,6 +131,7 @@ def test_the_unseen_category_and_the_missing_value_of_test_rows_are_scored_as_th
         "data: {path: customers.csv, target: churned}\nprepare: {split: column, split_column: part}\ntrain: {epochs: 5}\n"
     )
     command(folder, "evaluate", "--config", "c.yaml")
+    command(folder, "export", "--config", "c.yaml")
     with served(Path("c.yaml"), folder) as (url, _):
         features = get(f"{url}/info")["schema"]["features"]
         (city,) = [feature for feature in features if feature["name"] == "city"]
@@ -149,6 +151,7 @@ def test_a_folder_of_pictures_becomes_a_service_that_takes_uploads_and_answers_w
     out = command(tmp_path, "init", "pictures")
     assert "configs/pictures.yaml" in out
     command(tmp_path, "evaluate", "--config", "configs/pictures.yaml", "train.epochs=3")
+    command(tmp_path, "export", "--config", "configs/pictures.yaml")
     expected = evaluated(tmp_path)
     assert np.mean([line["target"] == line["prediction"] for line in expected]) > 0.9
     with served(Path("configs/pictures.yaml"), tmp_path) as (url, process):

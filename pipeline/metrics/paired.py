@@ -5,13 +5,13 @@ drop.drop, drop.bound        # 0.003, and not more than 0.011 with that confiden
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from statistics import NormalDist
 from typing import Any
 
 import msgspec
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.stats import norm
 
 from pipeline.metrics.tasks import label_metrics, lower_is_better
 from serving.answers import LABEL_FROM
@@ -107,7 +107,7 @@ def paired_proportions(
     more, fewer, count = lost + 0.5, gained + 0.5, rows + 2
     center = (more - fewer) / count
     deviation = np.sqrt(more + fewer - (more - fewer) ** 2 / count) / count
-    bound = min(1.0, center + float(norm.ppf(confidence)) * deviation)
+    bound = min(1.0, center + NormalDist().inv_cdf(confidence) * deviation)
     return PairedDrop(
         metric=metric,
         value=float(right.mean()),

@@ -106,7 +106,8 @@ def _identity(settings: MlflowSettings) -> tuple[int, int] | None:
 
 def _database(settings: MlflowSettings) -> Path | None:
     uri = str(settings.tracking_uri)
-    return Path(uri.removeprefix("sqlite:///")) if uri.startswith("sqlite:///") else None
+    name, _, _ = uri.removeprefix("sqlite:///").partition("?")  # options of the driver may follow, such as a timeout
+    return Path(name) if uri.startswith("sqlite:///") else None
 
 
 @contextmanager

@@ -38,29 +38,29 @@ def test_a_regression_is_scored_in_the_targets_unit_with_a_residual_plot(project
     assert (project.latest / "evaluate" / "residuals.png").is_file()
 
 
-def test_reads_of_the_test_split_are_counted_over_all_runs_and_never_hidden(project: Project) -> None:
-    project.run("evaluate")
-    assert metrics(project)["test_reads"] == {"count": 1, "allowed": 2, "exceeded": False}
-    _, out, _ = project.run("evaluate", "seed=1")
-    assert metrics(project)["test_reads"] == {"count": 2, "allowed": 2, "exceeded": False}
+def test_reads_of_the_test_split_are_counted_over_all_runs_and_never_hidden(ready: Project) -> None:
+    ready.run("evaluate")
+    assert metrics(ready)["test_reads"] == {"count": 1, "allowed": 2, "exceeded": False}
+    _, out, _ = ready.run("evaluate", "seed=1")
+    assert metrics(ready)["test_reads"] == {"count": 2, "allowed": 2, "exceeded": False}
     assert "of the same test split" not in out[-1]
-    _, out, _ = project.run("evaluate", "seed=2")
-    assert metrics(project)["test_reads"] == {"count": 3, "allowed": 2, "exceeded": True}
+    _, out, _ = ready.run("evaluate", "seed=2")
+    assert metrics(ready)["test_reads"] == {"count": 3, "allowed": 2, "exceeded": True}
     assert "read 3 of the same test split" in out[-1]
 
 
-def test_the_same_test_rows_are_counted_under_any_name_and_normalization(project: Project) -> None:
-    project.run("evaluate")
-    project.run("evaluate", "name=other")
-    project.run("evaluate", "prepare.normalize=minmax")
-    assert metrics(project)["test_reads"]["count"] == 3
+def test_the_same_test_rows_are_counted_under_any_name_and_normalization(ready: Project) -> None:
+    ready.run("evaluate")
+    ready.run("evaluate", "name=other")
+    ready.run("evaluate", "prepare.normalize=minmax")
+    assert metrics(ready)["test_reads"]["count"] == 3
 
 
-def test_an_evaluation_that_is_skipped_reads_nothing(project: Project) -> None:
-    project.run("evaluate")
-    _, out, _ = project.run("evaluate")
+def test_an_evaluation_that_is_skipped_reads_nothing(ready: Project) -> None:
+    ready.run("evaluate")
+    _, out, _ = ready.run("evaluate")
     assert all("skipped" in line for line in out)
-    (ledger,) = (project.folder / "data" / "test-reads").iterdir()
+    (ledger,) = (ready.folder / "data" / "test-reads").iterdir()
     assert len(ledger.read_text().splitlines()) == 1
 
 

@@ -25,22 +25,22 @@ QUICK = (
 )
 
 
-def test_the_command_prints_the_table_and_the_decision_and_a_policy_that_nothing_meets_exits_3(project: Project) -> None:
-    code, out, _ = project.run("select", *QUICK, "select.max_drop=0.2")
+def test_the_command_prints_the_table_and_the_decision_and_a_policy_that_nothing_meets_exits_3(ready: Project) -> None:
+    code, out, _ = ready.run("select", *QUICK, "select.max_drop=0.2")
     assert code == 0
     head = next(index for index, line in enumerate(out) if line.startswith("artifact "))
     assert [line.split()[0] for line in out[head + 1 : head + 4]] == ["eager", ONNX, TORCHSCRIPT]
     assert any(line.startswith("chosen    train-fp32") for line in out)
     assert "times faster than eager" in out[-1]
     assert "drop 0, proven to answer like the float model" in out[-1]
-    code, out, err = project.run("select", *QUICK, "select.max_drop=0.2", "select.max_bytes=10")
+    code, out, err = ready.run("select", *QUICK, "select.max_drop=0.2", "select.max_bytes=10")
     assert code == 3
     assert any(line.startswith("benchmark") and "skipped" in line for line in out), "a policy measures nothing anew"
     assert err[0].startswith("select: none of 2 artifacts fits the budgets; nearest is ")
     assert "select.max_bytes allows 10" in err[0]
     assert [line.partition(":")[0] for line in err[1:]] == [ONNX, TORCHSCRIPT]
-    assert not (project.latest / "select.partial" / "bundle").exists()
-    decision = json.loads((project.latest / "select.partial" / "decision.json").read_text())
+    assert not (ready.latest / "select.partial" / "bundle").exists()
+    decision = json.loads((ready.latest / "select.partial" / "decision.json").read_text())
     assert decision["winner"] is None
     assert [one["reasons"][0]["code"] for one in decision["candidates"]] == ["bytes_above_budget", "bytes_above_budget"]
 

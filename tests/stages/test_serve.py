@@ -50,6 +50,7 @@ QUICK_SELECT = (
     "select.objective=bytes",
     "select.max_drop=0.2",
     "benchmark.precisions=[fp32]",
+    "benchmark.batch_sizes=[1]",
     "benchmark.window_ms=2.0",
     "benchmark.windows=3",
     "benchmark.agree=0.9",
@@ -57,34 +58,34 @@ QUICK_SELECT = (
 
 
 def test_a_selection_older_than_the_export_is_asked_about_and_nothing_is_measured(
-    project: Project, started: list[list[str]]
+    ready: Project, started: list[list[str]]
 ) -> None:
-    project.run("select", *QUICK_SELECT)
-    assert project.run("serve")[0] == 0
-    project.run("export", "export.golden_rows=8")
-    code, out, err = project.run("serve")
-    folder = Path("runs") / project.latest.name / "select"
+    ready.run("select", *QUICK_SELECT)
+    assert ready.run("serve")[0] == 0
+    ready.run("export", "export.golden_rows=8")
+    code, out, err = ready.run("serve")
+    folder = Path("runs") / ready.latest.name / "select"
     assert (code, out) == (2, [])
     (line,) = err
     assert line.partition("; ")[0] == f"serve: what {folder} chose is out of date (benchmark: exported changed)"
     assert line.partition("; ")[2] == "choose with `make select`, or take export's bundle with serve.bundle=export"
-    code, _, err = project.run("serve", "select.tie=0.5", "export.golden_rows=16")
+    code, _, err = ready.run("serve", "select.tie=0.5", "export.golden_rows=16")
     assert (code, err[0].partition(" chose ")[2].partition(";")[0]) == (
         2,
         "is out of date (export: export.golden_rows was 8, is 16)",
     ), "nothing is exported for it either"
-    assert project.run("serve", "serve.bundle=export")[0] == 0
+    assert ready.run("serve", "serve.bundle=export")[0] == 0
     assert [words[4] for words in started] == [str(folder / "bundle"), str(folder.parent / "export" / "bundle")]
 
 
 def test_where_select_chose_nothing_the_bundle_of_export_is_served_on_request_only(
-    project: Project, started: list[list[str]]
+    ready: Project, started: list[list[str]]
 ) -> None:
-    assert project.run("select", *QUICK_SELECT, "select.max_bytes=10")[0] == 3
-    code, out, err = project.run("serve")
+    assert ready.run("select", *QUICK_SELECT, "select.max_bytes=10")[0] == 3
+    code, out, err = ready.run("serve")
     assert (code, out, len(err), started) == (2, [], 1, [])
-    assert err[0].startswith(f"serve: select chose nothing, runs/{project.latest.name}/select.partial is what it left; ")
-    assert project.run("serve", "serve.bundle=export")[0] == 0
+    assert err[0].startswith(f"serve: select chose nothing, runs/{ready.latest.name}/select.partial is what it left; ")
+    assert ready.run("serve", "serve.bundle=export")[0] == 0
     assert started[0][4].endswith("/export/bundle")
 
 
@@ -102,8 +103,8 @@ def test_the_request_to_copy_names_the_type_of_its_picture(project: Project, sta
     assert f"/try-it.{suffix}" in line
 
 
-def test_a_later_port_changes_nothing_but_the_port(project: Project, started: list[list[str]]) -> None:
-    project.run("serve", "serve.port=8123")
-    _, out, _ = project.run("serve", "serve.port=8124")
+def test_a_later_port_changes_nothing_but_the_port(ready: Project, started: list[list[str]]) -> None:
+    ready.run("serve", "serve.port=8123")
+    _, out, _ = ready.run("serve", "serve.port=8124")
     assert all("skipped" in line for line in out if not line.startswith("try: "))
     assert [words[words.index("--port") + 1] for words in started] == ["8123", "8124"]

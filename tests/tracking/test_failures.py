@@ -17,21 +17,25 @@ from PIL import Image
 
 from pipeline.config import MlflowSettings
 from pipeline.tracking import Histogram, Journal, Record, Tracker
-from pipeline.tracking.mlflow import LINES_TAG, project
+from pipeline.tracking.follower import store_lock
+from pipeline.tracking.mlflow import LINES_TAG
+from pipeline.tracking.mlflow import project as fill
 from pipeline.tracking.tensorboard import TensorBoard
-from tests.conftest import QUICK, ROOT
+from pipeline.training.report import Report
+from pipeline.training.state import FitState
+from tests.conftest import ROOT, Project
 from tests.tracking.conftest import only_run, settings_for
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")  # of mlflow's own imports
 
 
 @pytest.fixture
-def folder(tmp_path: Path, empty_store: Path) -> Path:
-    """A project with a SQLite store, where commands run as processes of their own."""
-    (tmp_path / "quick.yaml").write_text(QUICK)
-    (tmp_path / "mlflow.yaml").write_text("tracking_uri: sqlite:///mlflow.db\nartifact_location: files\n")
-    shutil.copy(empty_store, tmp_path / "mlflow.db")
-    return tmp_path
+def tracked(project: Project, empty_store: Path) -> Project:
+    """A project with a SQLite store, which a command fills from a process of its own."""
+    database = project.folder / "mlflow.db"  # absolute: mlflow keeps a connection for each name, over all tests
+    (project.folder / "mlflow.yaml").write_text(f"tracking_uri: sqlite:///{database}\nartifact_location: files\n")
+    shutil.copy(empty_store, database)
+    return project
 
 
 def pipeline(folder: Path, *words: str) -> "subprocess.Popen[str]":
@@ -76,31 +80,49 @@ def assert_every_metric_is_stored_once(folder: Path) -> None:
     assert points == wanted
 
 
-def test_a_store_that_is_deleted_while_training_runs_is_made_anew_with_everything_in_it(folder: Path) -> None:
-    words = ("train.epochs=2500", "train.early_stopping.patience=9000")
-    training = pipeline(folder, "train", "--config", "quick.yaml", *words)
-    while training.poll() is None and not stored(folder / "mlflow.db")[1]:
-        time.sleep(0.05)
-    assert training.poll() is None, "the store has numbers while the training runs"
-    (folder / "mlflow.db").unlink()
-    ended_well(training)
-    assert_every_metric_is_stored_once(folder)
-    ended_well(pipeline(folder, "sync"))
-    assert_every_metric_is_stored_once(folder)
+def test_a_store_that_is_deleted_while_training_runs_is_made_anew_with_everything_in_it(
+    tracked: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database, begun = tracked.folder / "mlflow.db", tracked.folder / "runs"
+
+    class Waits(Report):
+        """Lets the store have numbers after 2 epochs, deletes it, and lets the process that fills it notice after 4."""
+
+        def on_epoch_end(self, state: FitState) -> None:
+            super().on_epoch_end(state)
+            if state.epoch == 2:
+                while not stored(database)[1]:
+                    time.sleep(0.05)
+                database.unlink()
+            elif state.epoch == 4:
+                with store_lock(next(begun.glob("*-quick-*/journal.jsonl")), "mlflow", wait=True) as ours:
+                    assert ours, "it gave up, and training goes on"
+
+    with monkeypatch.context() as patch:
+        patch.setattr("pipeline.stages.train.Report", Waits)
+        code, out, err = tracked.run("train", "train.epochs=30")
+    assert code == 0, (out, err)
+    assert_every_metric_is_stored_once(tracked.folder)
+    assert tracked.run("sync", config=None)[0] == 0
+    assert_every_metric_is_stored_once(tracked.folder)
 
 
-def test_a_store_that_is_locked_during_the_whole_training_is_told_of_and_filled_later(folder: Path) -> None:
-    with closing(sqlite3.connect(folder / "mlflow.db", isolation_level=None)) as other:
+def test_a_store_that_is_locked_during_the_whole_training_is_told_of_and_filled_later(tracked: Project) -> None:
+    impatient = (tracked.folder / "mlflow.yaml").read_text().replace("mlflow.db", "mlflow.db?timeout=0.2")  # seconds, not 5
+    (tracked.folder / "mlflow.yaml").write_text(impatient)
+    with closing(sqlite3.connect(tracked.folder / "mlflow.db", isolation_level=None)) as other:
         other.execute("begin exclusive")
-        lines = ended_well(pipeline(folder, "train", "--config", "quick.yaml"))
+        code, out, err = tracked.run("train")
         other.execute("rollback")
-    warnings = [line for line in lines if "MLflow" in line]
+    assert code == 0, err
+    warnings = [line for line in (*out, *err) if "MLflow" in line]
     assert len(warnings) <= 2, "one while it trains, if that takes so long, and one at the end"
     assert "database is locked" in warnings[-1]
     assert "python -m pipeline sync" in warnings[-1]
-    assert stored(folder / "mlflow.db")[0] == 0
-    ended_well(pipeline(folder, "sync"))
-    assert_every_metric_is_stored_once(folder)
+    assert stored(tracked.folder / "mlflow.db")[0] == 0
+    assert not [path for path in tracked.folder.iterdir() if "?" in path.name]
+    assert tracked.run("sync", config=None)[0] == 0
+    assert_every_metric_is_stored_once(tracked.folder)
 
 
 def write_journal(run: Path, epochs: int) -> Path:
@@ -131,8 +153,8 @@ def test_a_full_disk_fails_loudly_and_nothing_is_lost_or_twice_once_there_is_roo
     shutil.copy(empty_store, database)
     journal = write_journal(tmp_path / "runs" / "some-run", epochs=40)
     with files_no_larger_than(database.stat().st_size + 100_000), pytest.raises(Exception, match=r"full|I/O|too large"):
-        project(journal, settings_for(database))
-    assert project(journal, settings_for(database)) == 80
+        fill(journal, settings_for(database))
+    assert fill(journal, settings_for(database)) == 80
     runs, points = stored(database)
     assert runs == 1
     assert points == recorded(journal)
@@ -141,7 +163,7 @@ def test_a_full_disk_fails_loudly_and_nothing_is_lost_or_twice_once_there_is_roo
 def test_a_store_that_is_deleted_after_the_work_is_filled_again_from_the_journal(tmp_path: Path, empty_store: Path) -> None:
     journal = write_journal(tmp_path / "runs" / "some-run", epochs=3)
     shutil.copy(empty_store, tmp_path / "mlflow.db")
-    project(journal, settings_for(tmp_path / "mlflow.db"))
+    fill(journal, settings_for(tmp_path / "mlflow.db"))
     (tmp_path / "mlflow.db").unlink()
     (tmp_path / "mlflow.yaml").write_text("tracking_uri: sqlite:///mlflow.db\nartifact_location: files\n")
     ended_well(pipeline(tmp_path, "sync", "--run", str(journal.parent), "--follow"))
@@ -152,10 +174,10 @@ def test_lines_that_are_stored_again_after_an_attempt_was_cut_off_make_nothing_t
     settings: MlflowSettings, tmp_path: Path
 ) -> None:
     journal = write_journal(tmp_path / "runs" / "some-run", epochs=3)
-    assert project(journal, settings) == 6
+    assert fill(journal, settings) == 6
     client, run = only_run(settings)
     client.set_tag(run.info.run_id, LINES_TAG, "2")  # as if the process had died before it could note how far it was
-    assert project(journal, settings) == 4
+    assert fill(journal, settings) == 4
     runs, points = stored(tmp_path / "mlflow.db")
     assert (runs, points) == (1, recorded(journal))
     names = [file.path for file in client.list_artifacts(run.info.run_id, "images")]

@@ -1,8 +1,6 @@
 """What a user's own network, or a change in the middle of a training, may do wrong: one line that says what to do."""
 
 import json
-import signal
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,7 +14,7 @@ from pipeline.training.begin import begin
 from pipeline.training.hooks import Hook
 from pipeline.training.losses import classification_loss
 from tests.conftest import Project
-from tests.test_cli import start
+from tests.test_cli import interrupted
 from tests.training.test_loop import OBJECTIVE, rows, train
 from tests.training.test_losses import CLASSES, COUNTS
 
@@ -107,33 +105,21 @@ def test_a_step_in_parts_never_has_a_part_of_one_row() -> None:
     assert fit(state, rows(26, batch_size=13), rows(8, 1), OBJECTIVE, seed=0).epoch == 1
 
 
-def interrupted(folder: Path) -> list[str]:
-    (folder / "mlflow.yaml").write_text("tracking_uri: null\n")
-    (folder / "quick.yaml").write_text("data: {source: iris}\nmodel: {name: mlp, hidden: [8]}\n")
-    words = ["train", "--config", "quick.yaml", "train.epochs=3000", "train.early_stopping.patience=null"]
-    words += ["train.checkpoint_every_s=0.05", "train.schedule.name=constant"]
-    process = start(folder, *words)
-    while process.poll() is None and not list(folder.glob("runs/*/train.partial/last.pt")):
-        pass
-    process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=60)
-    return words
-
-
-def test_what_a_forced_resume_accepts_takes_effect_and_what_cannot_is_refused(tmp_path: Path) -> None:
-    words = interrupted(tmp_path)
+def test_what_a_forced_resume_accepts_takes_effect_and_what_cannot_is_refused(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ("train.epochs=3000", "train.early_stopping.patience=null", "train.schedule.name=constant")
+    interrupted(project, monkeypatch, *words)
     for word in (
         "train.optimizer.name=sgd",
         "train.schedule.name=plateau",
         "train.batch_size=64",
         "train.optimizer.weight_decay=0.5",
     ):
-        process = start(tmp_path, *words, "--resume", "--force", word)
-        _, errors = process.communicate(timeout=60)
-        assert process.returncode == 2
-        assert errors.startswith(f"train --resume --force: {word.partition('=')[0]} cannot change in the middle of a training")
-    process = start(tmp_path, *words, "--resume", "--force", "train.lr=0.0005", "train.epochs=5")
-    _, errors = process.communicate(timeout=60)
-    assert (process.returncode, errors) == (0, "")
-    history = next(tmp_path.glob("runs/*/train/history.jsonl")).read_text().splitlines()
-    assert json.loads(history[-1])["lr"] == 0.0005
+        code, _, err = project.run("train", *words, "--resume", "--force", word)
+        assert code == 2
+        assert err[0].startswith(f"train --resume --force: {word.partition('=')[0]} cannot change in the middle of a training")
+    code, _, err = project.run("train", *words, "--resume", "--force", "train.lr=0.0005", "train.epochs=5")
+    assert (code, err) == (0, [])
+    history = [json.loads(line) for line in (project.latest / "train" / "history.jsonl").read_text().splitlines()]
+    assert [line["lr"] for line in history] == [0.005, 0.005, 0.0005, 0.0005, 0.0005]
