@@ -1,6 +1,7 @@
 """Start the service: `python -m serving --bundle DIR [--host H] [--port P] [--workers N]`; `--help` lists the rest."""
 
 import argparse
+import importlib
 import logging
 import os
 import signal
@@ -19,7 +20,7 @@ from granian.log import LogLevels
 from serving.bundle import Bundle
 from serving.control import Control
 from serving.errors import ServingError
-from serving.options import check_keys, parse, settings_of
+from serving.options import check_keys, parse, settings_of, traced
 from serving.planning import refuse_oversubscription, usable_cpus
 from serving.settings import Settings
 from serving.supervisor import Supervisor, tell_when_ready
@@ -42,6 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
         if options.log_file is not None and options.log_file != Path("-"):
             options.log_file.open("a").close()  # a worker that cannot open it could only die of that
         check_keys()
+        _need_traces()
         cpus = usable_cpus()
         refuse_oversubscription(options.workers, options.threads, cpus)
         address = _usable_address(options.host, options.port)
@@ -63,6 +65,19 @@ def main(arguments: list[str] | None = None) -> int:
         tell_when_ready(control, options.workers, (_reachable(address), options.port), say, f"http://{host}:{options.port}")
         _serve(options, settings, control, address, partial(say, loading))
     return 0
+
+
+def _need_traces() -> None:
+    """Import what traces take, once for all workers, where they are asked for; raises ValueError when it is not there."""
+    variable = traced()
+    if variable is not None:
+        try:
+            importlib.import_module("serving.telemetry.traces")
+        except ImportError as error:
+            raise ValueError(
+                f"{variable} asks for traces, whose packages are not installed ({error}); "
+                "install slipway[otel], or set OTEL_SDK_DISABLED=true"
+            ) from error
 
 
 def _reachable(address: str) -> str:

@@ -10,6 +10,8 @@ from serving.settings import Settings
 
 KEYS, ADMIN_KEY = "SLIPWAY_API_KEYS", "SLIPWAY_ADMIN_KEY"  # keys are not options: every user of a machine sees those
 _VERTEX = "AIP_HTTP_PORT"  # where Vertex AI will ask, as it tells its containers
+_ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")  # the first one that is set holds
+_PROTOCOLS, _OTLP = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"), "http/protobuf"
 _DEFAULT = Settings()
 
 
@@ -19,7 +21,8 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         prog="python -m serving",
         usage="python -m serving --bundle DIR [options]; --help lists them",
         description="Serve a Slipway bundle over HTTP.",
-        epilog=f"Keys come from the environment: {KEYS} (of clients, separated by commas) and {ADMIN_KEY} (opens /admin).",
+        epilog=f"Keys come from the environment: {KEYS} (of clients, separated by commas) and {ADMIN_KEY} (opens /admin). "
+        f"So do traces: {_ENDPOINTS[1]} is the collector that they go to.",
     )
     add = parser.add_argument
     add("command", nargs="?", choices=["serve"], help=argparse.SUPPRESS)  # the word that SageMaker starts a container with
@@ -72,7 +75,29 @@ def settings_of(options: argparse.Namespace, shared: Path) -> Settings:
         canary=options.canary,
         percent=options.percent,
         shadow=options.shadow,
+        traced=traced() is not None,
     )
+
+
+def traced() -> str | None:
+    """Return the variable that asks for traces, None where none does; raises ValueError for what is not spoken here."""
+    name = next((name for name in _ENDPOINTS if _variable(name)), None)
+    exporters = {one.strip() for one in _variable("OTEL_TRACES_EXPORTER").lower().split(",")}
+    if name is None or _variable("OTEL_SDK_DISABLED").lower() == "true" or exporters.isdisjoint({"", "otlp"}):
+        return None
+    if not _variable(name).lower().startswith(("http://", "https://")):
+        raise ValueError(f"{name} must begin with http:// or https://, got {_variable(name)[:100]!r}")
+    protocol = next((name for name in _PROTOCOLS if _variable(name)), None)
+    if protocol is not None and _variable(protocol) != _OTLP:
+        raise ValueError(
+            f"{protocol} is {_variable(protocol)[:100]!r}, but traces are sent by {_OTLP} alone; set {_PROTOCOLS[0]}={_OTLP}, "
+            "and an endpoint that takes it, port 4318 of most collectors"
+        )
+    return name
+
+
+def _variable(name: str) -> str:
+    return os.environ.get(name, "").strip()
 
 
 def _between(low: int, high: int) -> Callable[[str], int]:

@@ -29,6 +29,7 @@ from serving.job import Job, advanced
 from serving.settings import Settings
 from serving.shadow import follow
 from serving.telemetry import Entry, Ledger, RequestLog
+from serving.telemetry.untraced import Untraced
 from serving.tickets import Ticket
 
 _EXAMPLE_ROWS, _EXAMPLE_PICTURES = 24, 6
@@ -51,7 +52,7 @@ class Service:
         self._followed, self._refusals = order.settled, order.refusals
         self.fleet = Fleet(bundle, settings, codecs_of, seal=order.served_seal)
         log = RequestLog(settings.log_file, inputs=settings.log_inputs) if settings.log_file else None
-        self.ledger = Ledger(shared=settings.shared, log=log)
+        self.ledger = Ledger(shared=settings.shared, log=log, traces=_traces(settings))
         self.ledger.gauge("slipway_ready", lambda: float(self.ready), merge="min")
         self.ledger.gauge("slipway_queue_rows", self._queue_rows)
         self.routes: dict[tuple[str, str], Endpoint] = {}  # where the models answer, for an exact method and path
@@ -103,9 +104,10 @@ class Service:
     def note(self, endpoint: Endpoint, request: Request, status: int, reason: str = "") -> None:
         """Write down a request that went to no model."""
         total = time.monotonic() - request.arrived
-        self.ledger.record(
-            Entry(endpoint.protocol, status, "", 0, 0.0, 0.0, 0.0, 0.0, 0.0, total, 0, request.id, time.time(), reason)
-        )
+        entry = Entry(endpoint.protocol, status, "", 0, 0.0, 0.0, 0.0, 0.0, 0.0, total, 0, request.id, time.time(), reason)
+        if self.settings.traced:
+            entry.path, entry.traceparent = request.path, request.header("traceparent") or ""
+        self.ledger.record(entry)
 
     def facts(self) -> ModelFacts | None:
         """Return what is known of the live model."""
@@ -150,7 +152,10 @@ class Service:
 
     def _written_down(self, job: Job, reply: Reply) -> Reply:
         model, outputs = job.model, job.outputs
-        self.ledger.record(job.entry(reply, "live" if model is None else self.fleet.role(model)))
+        entry = job.entry(reply, "live" if model is None else self.fleet.role(model))
+        if self.settings.traced:
+            entry.path, entry.traceparent = job.request.path, job.request.header("traceparent") or ""
+        self.ledger.record(entry)
         if outputs is not None and self.fleet.shadow is not None and model is self.fleet.live:
             assert job.work is not None
             follow(self.fleet.shadow, job.work.rows, outputs, job.computed - job.decoded, self.ledger)
@@ -158,6 +163,14 @@ class Service:
 
     def _queue_rows(self) -> float:
         return float(sum(model.engine.queue_rows for model in self.fleet.models().values()))
+
+
+def _traces(settings: Settings) -> Untraced:
+    if not settings.traced:
+        return Untraced()
+    from serving.telemetry.traces import Traces  # its packages are an extra
+
+    return Traces()
 
 
 def given_key(request: Request) -> bytes:

@@ -16,7 +16,7 @@ class Settings:
     send a body. in_flight: requests taken at the same time; more get 503. keys: who may ask; empty: everybody. admin_key:
     opens `/admin/…`; None: closed. origins: web pages that may read answers (CORS). shared: the folder through which the
     workers of one service know of each other; None: there is one. canary, shadow: bundles that answer `percent` of the
-    requests, or that answer all of them without being heard.
+    requests, or that answer all of them without being heard. traced: spans of requests go to an OpenTelemetry collector.
     """
 
     limits: Limits = field(default_factory=Limits)
@@ -35,3 +35,4 @@ class Settings:
     canary: Path | None = None
     percent: float = 10.0
     shadow: Path | None = None
+    traced: bool = False

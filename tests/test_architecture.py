@@ -22,12 +22,14 @@ SERVING_MAY_IMPORT = {
     "msgspec",
     "numpy",
     "onnxruntime",
+    "opentelemetry",
     "PIL",
     "prometheus_client",
     "werkzeug",
     "serving",
     "torch",
 }
+OPTIONAL = {"opentelemetry", "requests"}  # of slipway[otel]
 TRAINING_ONLY = {"torch", "mlflow", "pydantic", "yaml", "sklearn", "scipy", "onnx", "pipeline", "rich", "pandas", "polars"}
 SOURCES = sorted(path for package in ("pipeline", "serving") for path in (ROOT / package).rglob("*.py"))
 
@@ -95,6 +97,7 @@ def test_serving_imports_nothing_but_its_minimal_set() -> None:
             {"serving/runtimes.py", "pipeline/quantization/onnx_graph.py", "pipeline/quantization/onnx_static.py"},
         ),
         ("flask", {"serving/admin.py", "serving/app.py", "serving/gate.py", "serving/page.py"}),
+        ("opentelemetry", {"serving/telemetry/traces.py"}),
         ("granian", {"serving/__main__.py", "serving/gate.py", "serving/supervisor.py"}),
         (
             "onnx",
@@ -118,7 +121,7 @@ def test_serving_answers_where_no_training_package_can_be_imported(finished: Fin
 import sys
 class Absent:
     def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in {TRAINING_ONLY!r}:
+        if name.partition(".")[0] in {TRAINING_ONLY | OPTIONAL!r}:
             raise ModuleNotFoundError(name)
 sys.meta_path.insert(0, Absent())
 from pathlib import Path

@@ -54,6 +54,7 @@ CATALOG: dict[str, Known] = {
     "slipway_missing_ratio": Known("gauge", "Share of rows without a value."),
     "slipway_prediction_psi": Known("gauge", "Population stability index of the answers against those to the train rows."),
     "slipway_log_lines_lost_total": Known("counter", "Lines of the request log that could not be written."),
+    "slipway_traces_lost_total": Known("counter", "Requests whose spans were left out, or reached no collector, by reason."),
     "slipway_telemetry_errors_total": Known("counter", "Faults inside the telemetry itself, by part."),
     "process_start_time_seconds": Known("gauge", "Start of the oldest worker, seconds since 1970."),
     "process_resident_memory_bytes": Known("gauge", "Resident memory of all workers."),

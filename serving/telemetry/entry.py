@@ -15,7 +15,7 @@ class Entry:
     model: digest of the model that answered, or that was asked; empty where there was none. read … total: seconds. batch: rows
     of the batch that it was computed in, 0 when none. at: `time.time()` when it was read. reason: code of the refusal, empty
     when answered. inputs: (rows, *shape), outputs: (rows, outputs): references, so nobody may write into them afterwards;
-    None: this request says nothing about drift.
+    None: this request says nothing about drift. path, traceparent: as sent, for traces; empty where none are asked for.
     """
 
     protocol: str
@@ -35,3 +35,5 @@ class Entry:
     inputs: Array | None = None
     outputs: Array | None = None
     role: str = "live"  # live, canary, shadow
+    path: str = ""
+    traceparent: str = ""

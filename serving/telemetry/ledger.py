@@ -27,6 +27,7 @@ from serving.telemetry.request_log import RequestLog
 from serving.telemetry.state import Labels, Merge, State, labels_of
 from serving.telemetry.summary import WINDOW_S, last_minute, model_statistics
 from serving.telemetry.tally import RECENT_S, tally, value_counts
+from serving.telemetry.untraced import Untraced
 
 FLUSH_S = 0.25
 FLUSH_ENTRIES = 4096  # that wait: do not wait for the quarter of a second to pass
@@ -47,6 +48,7 @@ class Ledger:
         *,
         shared: Path | None,
         log: RequestLog | None = None,
+        traces: Untraced | None = None,
         drift_share: float = 0.01,
         slot_s: float = SLOT_S,
         slots: int = SLOTS,
@@ -54,8 +56,8 @@ class Ledger:
         """Start at zero.
 
         shared: folder in which the snapshots of all workers lie; None: this process is the only one. log: where each request
-        is written down. drift_share: of one core's time, at most, that drift may take. slot_s, slots: its sliding window.
-        Raises OSError where `shared` cannot be written.
+        is written down. traces: where its spans go. drift_share: of one core's time, at most, that drift may take. slot_s,
+        slots: its sliding window. Raises OSError where `shared` cannot be written.
         """
         self._waiting: deque[Entry] = deque()
         self._rare: deque[tuple[str, Labels, float, bool]] = deque()
@@ -66,6 +68,7 @@ class Ledger:
         self._names: dict[str, tuple[str, str]] = {}  # name and version by digest, also of models that are gone
         self._watch = Watch(share=drift_share, slot_s=slot_s, slots=slots)
         self._log = log
+        self._traces = traces or Untraced()
         self._started = time.time()
         self._publisher = Publisher(shared)
         self._faults: set[str] = set()  # parts whose failure was logged
@@ -113,6 +116,7 @@ class Ledger:
 
     def start(self) -> None:
         """Flush in the background from now on. Call it after the fork: threads do not survive one."""
+        self._attempt("traces", partial(self._traces.start, self.count))
         self._thread = threading.Thread(target=self._run, name="slipway-telemetry", daemon=True)
         self._thread.start()
 
@@ -155,6 +159,7 @@ class Ledger:
             self._thread.join()
         with self._lock:
             self._drain()
+            self._traces.close()
             self._publish(force=True)
             self._publisher.close()
             if self._log is not None:
@@ -189,6 +194,7 @@ class Ledger:
             left -= len(chunk)
             self._attempt("tally", partial(self._count_chunk, chunk))
             self._attempt("log", partial(self._write, chunk))
+            self._attempt("traces", partial(self._traces.write, chunk, self._names))
             if rest_s and left:
                 time.sleep(rest_s)
         for _ in range(len(self._rare)):
