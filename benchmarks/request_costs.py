@@ -17,6 +17,7 @@ from serving.bundle import Artifact, Description, Lineage
 from serving.columns import Encoder
 from serving.exchange import Request
 from serving.facts import Limits, ModelFacts
+from serving.images import MOST_EFFORT, effort_of
 from serving.protocols import native
 from serving.schema import Feature, Schema
 
@@ -24,7 +25,14 @@ _COLUMNS = 40
 _SIDE = 7071  # of a picture of almost 50 megapixels
 _LIMITS = Limits()
 _TABLES = [f"{form}, {cells}" for form in ("JSON lists", "JSON records", "CSV") for cells in ("numbers", "numbers and texts")]
-_PICTURES = {"JPEG": ("RGB", "JPEG"), "PNG with transparency": ("RGBA", "PNG"), "WebP": ("RGB", "WEBP")}
+_PICTURES = {
+    "JPEG": ("RGB", "JPEG"),
+    "JPEG, progressive": ("RGB", "JPEG"),
+    "PNG with transparency": ("RGBA", "PNG"),
+    "WebP": ("RGB", "WEBP"),
+}
+_FORM = "form of "  # as many of the largest pictures of a kind as one request may hold
+_FORMS = [_FORM + kind for kind in _PICTURES]
 
 
 def _feature(index: int, *, texts: bool) -> Feature:
@@ -62,15 +70,19 @@ def _body_of_table(kind: str) -> tuple[str, bytes]:
 
 
 def _body_of_picture(kind: str) -> tuple[str, bytes]:
-    mode, form = _PICTURES[kind]
+    mode, form = _PICTURES[kind.removeprefix(_FORM)]
     buffer = io.BytesIO()
-    Image.new(mode, (_SIDE, _SIDE), "teal").save(buffer, form)
-    return f"image/{form.lower()}", buffer.getvalue()
+    Image.new(mode, (_SIDE, _SIDE), "teal").save(buffer, form, progressive=kind.endswith("progressive"))
+    if not kind.startswith(_FORM):
+        return f"image/{form.lower()}", buffer.getvalue()
+    count = MOST_EFFORT * _LIMITS.pixels // effort_of(buffer.getvalue())
+    part = b'--c\r\nContent-Disposition: form-data; name="a"; filename="x"\r\n\r\n%s\r\n' % buffer.getvalue()
+    return "multipart/form-data; boundary=c", part * count + b"--c--"
 
 
 def _measure(kind: str) -> None:
     """Print what one request of a kind costs, in this process."""
-    schema = _picture() if kind in _PICTURES else _table(kind.endswith("texts"))
+    schema = _picture() if kind in [*_PICTURES, *_FORMS] else _table(kind.endswith("texts"))
     description: Any = Description(
         format_version=1,
         name="costs",
@@ -100,8 +112,8 @@ def _peak_mb() -> float:
 def main() -> None:
     """Measure every kind."""
     print(f"{'request':<32} {'rows':>9} {'MB':>6} {'CPU s':>6} {'+ MB':>6}", flush=True)
-    for kind in [*_TABLES, *_PICTURES]:
-        content_type, body = _body_of_picture(kind) if kind in _PICTURES else _body_of_table(kind)
+    for kind in [*_TABLES, *_PICTURES, *_FORMS]:
+        content_type, body = _body_of_table(kind) if kind in _TABLES else _body_of_picture(kind)
         subprocess.run([sys.executable, "-m", "benchmarks.request_costs", kind, content_type], input=body, check=True)
 
 

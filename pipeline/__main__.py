@@ -1,10 +1,19 @@
 """`python -m pipeline`."""
 
+import os
+import signal
 import sys
 
 if __name__ == "__main__":
+    hears = signal.getsignal(signal.SIGINT) is signal.default_int_handler  # not so in the background of a shell script
+    if hears:
+        # Ctrl-C before anything began. Not an exception: extension modules turn one that comes while they load into another.
+        signal.signal(signal.SIGINT, lambda *_: os._exit(130))
+    from pipeline.cli import main
+
     try:
-        from pipeline.cli import main
-    except KeyboardInterrupt:  # Ctrl-C before anything began
+        if hears:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+        sys.exit(main())
+    except KeyboardInterrupt:  # while the command line is read
         sys.exit(130)
-    sys.exit(main())

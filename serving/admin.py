@@ -7,6 +7,7 @@ Off without an admin key: the paths are not there. No request names a folder: wh
 """
 
 import hmac
+import logging
 from collections.abc import Callable
 from http import HTTPStatus
 from pathlib import Path
@@ -19,6 +20,7 @@ from serving.errors import BundleError, NotFound, Refusal, ServingError, Unautho
 from serving.service import Service
 
 PATIENCE_S = 60.0  # for a worker to load and prove a bundle
+_log = logging.getLogger("slipway.serving")
 
 
 class SwapRefused(Refusal):
@@ -31,25 +33,40 @@ def swapped(control: Control, give: Callable[[], Order], follow: Callable[[], No
     """Give an order, wait until every worker has followed it, and return it. One swap at a time.
 
     follow: has a worker that asks follow at once. Raises BundleError with the first reason when one refuses, or does not serve
-    what was ordered in the end; workers that had followed already go back.
+    what was ordered in the end; workers that had followed already go back. What came of it is logged here, by the one process
+    that knows, and counted once.
     """
     with control.swapping():
-        order = give()
+        try:
+            order = _swapped(control, give, follow)
+        except (ServingError, OSError) as error:
+            _log.error("swap refused: %s", error)
+            raise
+        finally:
+            follow()  # what became of it is told by this worker at once
+        _log.warning("swapped: sha256 %s answers now", order.digest[:12])
+        return order
+
+
+def _swapped(control: Control, give: Callable[[], Order], follow: Callable[[], None]) -> Order:
+    order = give()
+    follow()
+    reports = control.outcome(order, patience_s=PATIENCE_S)
+    refusals = [report.refused for report in reports if report.refused]
+    slow = len(control.reports()) - len(reports)
+    followed = bool(reports) and not refusals and not slow and all(report.digest == order.digest for report in reports)
+    control.settle(order, followed=followed)
+    if followed:
+        return order
+    served = control.order()
+    if slow or any(report.digest != served.served_digest for report in reports):
+        back = control.order_swap(Path(served.served))
         follow()
-        reports = control.outcome(order, patience_s=PATIENCE_S)
-        refusals = [report.refused for report in reports if report.refused]
-        slow = len(control.reports()) - len(reports)
-        followed = bool(reports) and not refusals and not slow and all(report.digest == order.digest for report in reports)
-        control.settle(order, followed=followed)
-        if followed:
-            return order
-        served = control.order()
-        if slow or any(report.digest != served.served_digest for report in reports):
-            back = control.order_swap(Path(served.served))
-            follow()
-            control.outcome(back, patience_s=PATIENCE_S)
-            control.settle(back, followed=False)
-        raise BundleError(refusals[0] if refusals else f"{slow} worker(s) did not load the bundle within {PATIENCE_S:g} s")
+        control.outcome(back, patience_s=PATIENCE_S)
+        control.settle(back, followed=False)
+    reason = refusals[0] if refusals else f"{slow} worker(s) did not load the bundle within {PATIENCE_S:g} s"
+    control.refuse(reason)
+    raise BundleError(reason)
 
 
 def add_admin(app: Flask, service: Service, pointer: Path) -> None:

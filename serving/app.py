@@ -85,6 +85,8 @@ def request_of() -> Request:
 def response_of(reply: Reply) -> Response:
     """Return a reply of ours as Flask's."""
     response = Response(reply.body, status=reply.status, content_type=reply.content_type)
+    if reply.status == HTTPStatus.NO_CONTENT:
+        del response.headers["Content-Type"]  # RFC 9110, 8.3: of content, and there is none
     for name, value in reply.headers:
         response.headers[name] = value
     return response

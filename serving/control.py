@@ -45,6 +45,8 @@ class Order(msgspec.Struct, frozen=True):
     settled: int = 0
     refused: str = ""
     refusals: int = 0
+    swaps: int = 0
+    counted: tuple[int, int] = (0, 0)  # swaps, refusals
     draining: bool = False
 
 
@@ -93,9 +95,7 @@ class Control:
         try:
             bundle = Bundle(folder.resolve())
         except (ServingError, OSError) as error:
-            with self._locked():
-                order = self.order()
-                self._give(order, refused=without_folder(error, folder.resolve(), folder), refusals=order.refusals + 1)
+            self.refuse(without_folder(error, folder.resolve(), folder))
             raise
         with self._locked():
             order = self.order()
@@ -119,11 +119,28 @@ class Control:
             present = self.order()
             if present.generation != order.generation:
                 return
-            changes: dict[str, object] = {"settled": order.generation}
+            changes: dict[str, object] = {"settled": order.generation, "swaps": present.swaps + followed}
             if followed and present.served_seal != order.seal:
                 changes |= {"served": order.bundle, "served_seal": order.seal, "served_digest": order.digest}
                 changes |= {"before": present.served, "before_seal": present.served_seal}
             self._give(present, **changes)
+
+    def refuse(self, reason: str) -> None:
+        """Note why a swap failed, for every worker to tell."""
+        with self._locked():
+            order = self.order()
+            self._give(order, refused=reason, refusals=order.refusals + 1)
+
+    def uncounted(self) -> dict[str, int]:
+        """Return how many swaps were done and refused since any worker asked: whoever asks has to count them."""
+        order = self.order()
+        if order.counted == (order.swaps, order.refusals):
+            return {}
+        with self._locked():
+            order = self.order()
+            done, refused = order.swaps - order.counted[0], order.refusals - order.counted[1]
+            self._give(order, counted=(order.swaps, order.refusals))
+        return {result: number for result, number in (("done", done), ("refused", refused)) if number}
 
     def drain(self) -> None:
         """Tell every worker that the service is about to stop."""

@@ -15,8 +15,9 @@ class Limits:
 
     body_bytes: as sent and after inflation. values: of all its rows together. rows: how many. answers: numbers that the model
     returns for all rows together; with `rows` they bound the reply, which a few kB of compressed rows would make gigabytes.
-    depth: of nested JSON. pixels: of one picture; a request may hold eight times as many. strict: whether values outside the
-    trained range and unseen categories are refused with their place, instead of being answered and counted as drift.
+    depth: of nested JSON. pixels: of one picture; a request may hold what takes as long as eight such JPEGs. strict: whether
+    values outside the trained range and unseen categories are refused with their place, instead of being answered and counted
+    as drift.
     """
 
     body_bytes: int = 16 * 2**20

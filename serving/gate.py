@@ -100,7 +100,8 @@ class Gate:
         finally:
             self._held -= request.held
         with suppress(ProtocolClosed):
-            protocol.response_bytes(reply.status, [("content-type", reply.content_type), *reply.headers], reply.body)
+            kind = [("content-type", reply.content_type)] if reply.content_type else []  # none of 204 and 304
+            protocol.response_bytes(reply.status, [*kind, *reply.headers], reply.body)
 
     async def _reply(self, endpoint: Endpoint | None, request: Request, scope: Any, protocol: Any) -> Reply:
         if endpoint is None:

@@ -56,7 +56,7 @@ class Manners:
 
     def preflight(self, request: Request) -> Reply:
         """Answer a browser that asks whether a page of another origin may ask."""
-        reply = Reply(204, b"")
+        reply = Reply(204, b"", "")
         if not self._knows(request.header("origin")):
             return reply
         reply.headers += [

@@ -125,19 +125,18 @@ class Service:
         with self._following:
             order = self.control.order()
             self.fleet.draining = order.draining
-            if order.refusals != self._refusals:  # no bundle at all, so that no worker was asked
+            if order.generation != self._followed:
+                self._followed, refused = order.generation, None
+                try:
+                    self.fleet.swap(Path(order.bundle), order.seal)
+                    self._renew()
+                except ServingError as error:
+                    refused = without_folder(error, Path(order.bundle))
+                self.report(refused)
+            if order.refusals != self._refusals:  # by another worker, or there was no bundle at all
                 self.fleet.refused, self._refusals = order.refused, order.refusals
-                self.ledger.count("slipway_swaps_total", {"result": "refused"})
-            if order.generation == self._followed:
-                return
-            self._followed, refused = order.generation, None
-            try:
-                self.fleet.swap(Path(order.bundle), order.seal)
-                self._renew()
-            except ServingError as error:
-                refused = without_folder(error, Path(order.bundle))
-            self.ledger.count("slipway_swaps_total", {"result": "refused" if refused else "done"})
-            self.report(refused)
+            for result, number in self.control.uncounted().items():
+                self.ledger.count("slipway_swaps_total", {"result": result}, number)
 
     def report(self, refused: str | None = None) -> None:
         """Say what this worker serves."""

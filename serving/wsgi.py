@@ -11,14 +11,14 @@ Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 def reply_of(application: Application, request: Request, body: bytes, scope: Any) -> Reply:
     """Return the application's reply. scope: granian's, for what a Request does not have."""
-    reply = Reply(500, b"")
+    reply = Reply(500, b"", "")
 
     def start(status: str, headers: list[tuple[str, str]], _: object = None) -> Callable[[bytes], object]:
         reply.status = int(status.split(" ", 1)[0])
         for name, value in headers:
             if name.lower() == "content-type":
                 reply.content_type = value
-            elif name.lower() != "content-length":
+            elif name.lower() != "content-length" or request.method == "HEAD":  # of GET's body, which is not here to be counted
                 reply.headers.append((name, value))
         return lambda _: None
 

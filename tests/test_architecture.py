@@ -98,7 +98,7 @@ def test_serving_imports_nothing_but_its_minimal_set() -> None:
         ),
         ("flask", {"serving/admin.py", "serving/app.py", "serving/gate.py", "serving/page.py"}),
         ("opentelemetry", {"serving/telemetry/traces.py"}),
-        ("granian", {"serving/__main__.py", "serving/gate.py", "serving/supervisor.py"}),
+        ("granian", {"serving/command.py", "serving/gate.py", "serving/supervisor.py"}),
         (
             "onnx",
             {

@@ -11,8 +11,9 @@ from typing import Any
 
 import msgspec
 
+from serving.columns import fold, is_missing
 from serving.files import write_atomic
-from serving.schema import Schema
+from serving.schema import Feature, Schema
 
 _JSON = "Content-Type: application/json"
 _LONGEST = 2_000  # characters of a body that people still copy
@@ -46,18 +47,27 @@ def try_it(
     if folder is None:
         return lines
     write_atomic(folder / _BODY, body.encode())
-    return [*lines, _posted(url, f"@{folder / _BODY}")]
+    return [*lines, _posted(url, f"@{(folder / _BODY).resolve()}")]  # copied into a shell that may be elsewhere
 
 
 def _record(schema: Schema, row: Sequence[Any]) -> dict[str, Any]:
-    return {feature.name: cell for feature, cell in zip(schema.features, row, strict=True)}
+    """Return a row by name, as a client sends it: JSON's own true and false, and without what is missing."""
+    cells = zip(schema.features, row, strict=True)
+    return {feature.name: _truth(feature, cell) for feature, cell in cells if not is_missing(cell)}
+
+
+def _truth(feature: Feature, cell: Any) -> Any:
+    """Return a cell, as a boolean where its column writes booleans as texts such as True; yes and no stay what they are."""
+    if feature.kind != "boolean" or not isinstance(cell, str):
+        return cell
+    return {"true": True, "false": False}.get(fold(cell), cell)
 
 
 def _upload(picture: Path, url: str) -> str:
     kind = _TYPES.get(
         picture.suffix.lower(), "image/*"
     )  # the service looks at the bytes, once it is told that they are a picture
-    return shlex.join(["curl", "-s", url, "-H", f"Content-Type: {kind}", "--data-binary", f"@{picture}"])
+    return shlex.join(["curl", "-s", url, "-H", f"Content-Type: {kind}", "--data-binary", f"@{picture.resolve()}"])
 
 
 def _posted(url: str, data: str) -> str:

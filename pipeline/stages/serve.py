@@ -2,15 +2,21 @@
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from pipeline.artifacts import Exported, HasBundle, Selected
 from pipeline.config import Config
 from pipeline.config.sections import ServeConfig
 from pipeline.reporting.try_it import try_it
 from pipeline.stages import Outcome
+from serving.columns import UNSEEN, encode, is_missing
 from serving.files import write_atomic
+from serving.options import KEYS
+from serving.schema import Feature, Schema
 
 _EVERY_ADDRESS = {"0.0.0.0", "::"}  # noqa: S104  # compared, not bound
 _SUFFIXES = {b"\x89PNG": ".png", b"\xff\xd8\xff": ".jpg", b"RIFF": ".webp", b"GIF8": ".gif", b"BM": ".bmp"}
@@ -19,7 +25,7 @@ _SUFFIXES = {b"\x89PNG": ".png", b"\xff\xd8\xff": ".jpg", b"RIFF": ".webp", b"GI
 def run(config: Config, exported: Exported, selected: Selected | None, *, say: Callable[[str], object]) -> Outcome:
     """Replace this process by the service, so that signals reach it directly; returns only when that fails.
 
-    say: takes a line; it is told a request to copy, of a row that the model was validated on.
+    say: takes a line; it is told a request to copy, of values that the model was validated on.
     """
     section, served = config.serve, selected or exported
     for line in _requests(section, served):
@@ -51,7 +57,33 @@ def _requests(section: ServeConfig, served: HasBundle) -> list[str]:
         suffix = next((suffix for magic, suffix in _SUFFIXES.items() if first.startswith(magic)), ".picture")
         picture = folder / f"try-it{suffix}"
         write_atomic(picture, first)
-    rows = sorted(golden.inputs, key=lambda row: row.count(None))[:1] if bundle.description.schema.features else golden.inputs
+    schema = bundle.description.schema
+    rows = [_whole(schema, golden.inputs)] if schema.features and golden.inputs else golden.inputs
     host = "localhost" if section.host in _EVERY_ADDRESS else section.host
-    url = f"http://{host}:{section.port}/predict"
-    return try_it(bundle.description.schema, rows, url=url, picture=picture, folder=folder)[:1]
+    url = f"http://{f'[{host}]' if ':' in host else host}:{section.port}/predict"
+    lines = try_it(schema, rows, url=url, picture=picture, folder=folder)[:1]
+    # Of the environment that the service has, too; the key itself is not for the terminal.
+    key = f' -H "Authorization: Bearer ${{{KEYS}%%,*}}"' if os.environ.get(KEYS) else ""
+    return [line + key for line in lines]
+
+
+def _whole(schema: Schema, rows: Sequence[Sequence[Any]]) -> list[Any]:
+    """Return the row that lacks least, and in place of what it lacks, or what training never saw, cells of the other rows.
+
+    So each column is shown with a value, and --strict takes them all, as far as there are such cells.
+    """
+    first = min(rows, key=lambda row: sum(map(is_missing, row)))
+    return [
+        next((cell for cell in (first[index], *(row[index] for row in rows)) if _usual(feature, cell)), first[index])
+        for index, feature in enumerate(schema.features)
+    ]
+
+
+def _usual(feature: Feature, cell: Any) -> bool:
+    """Return whether a cell has a value within those of the train rows."""
+    if is_missing(cell):
+        return False
+    if feature.kind == "category":
+        return bool(encode(feature, [cell])[0, 0] != UNSEEN)
+    low, high = np.float32(feature.minimum), np.float32(feature.maximum)
+    return bool(low <= encode(feature, [cell])[0, 0] <= high)

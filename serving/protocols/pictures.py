@@ -18,14 +18,13 @@ from werkzeug.http import parse_options_header
 
 from serving.errors import InvalidInput, TooLarge, UnsupportedMedia
 from serving.facts import Limits
-from serving.images import TooManyPixels, decode, looks_like_picture, pixels_of
+from serving.images import MOST_EFFORT, TooManyPixels, decode, effort_of, looks_like_picture
 from serving.protocols.rows import check_count
 from serving.schema import Array, Schema
 
 FIELD = "files"  # the first part of a picture's place, as in files[2]
 
 _FORM = "multipart/form-data"
-_PICTURES = 8  # of the largest size that a request may hold; of smaller ones more
 _MOST_PARTS = 1000
 _LONGEST = 100  # characters of a client's own name that an answer repeats
 USAGE = "send a picture's bytes with its Content-Type, such as image/png, or files as multipart/form-data"
@@ -78,14 +77,14 @@ def rows_of(body: bytes, content_type: str, schema: Schema, limits: Limits) -> A
 
 def _check_sizes(files: list[bytes], limits: Limits) -> None:
     """Raise TooLarge for pictures that are too large together: a few kB can hold more than a worker decodes in a minute."""
-    total, most = 0, _PICTURES * limits.pixels
+    total, most = 0, MOST_EFFORT * limits.pixels
     for index, payload in enumerate(files):
         with _placed(index):
-            total += pixels_of(payload, most_pixels=limits.pixels)
+            total += effort_of(payload, most_pixels=limits.pixels)
             if total > most:
                 raise TooLarge(
-                    f"the pictures up to this one have {total:,} pixels in all, and {most:,} are the limit of a request; "
-                    "send fewer in a request, or smaller ones"
+                    f"the pictures up to this one take as long to read as {total:,} pixels of plain JPEG, "
+                    f"and {most:,} are the limit of a request; send fewer in a request, or smaller ones"
                 )
 
 

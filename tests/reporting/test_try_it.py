@@ -1,6 +1,7 @@
 """The printed request is one that a shell understands, and arrives as the row that was meant."""
 
 import json
+import os
 import shutil
 import subprocess
 import threading
@@ -83,7 +84,15 @@ def test_a_record_arrives_as_it_was_whatever_its_columns_are_called(received: Re
     (line,) = try_it(schema_of(*names), [[cell] * len(names)], url=received.url)
     path, kind, body = received.run(line)
     assert (path, kind) == ("/predict", "application/json")
-    assert json.loads(body) == {"records": [dict.fromkeys(names, cell)]}
+    assert json.loads(body) == {"records": [{} if cell is None else dict.fromkeys(names, cell)]}
+
+
+def test_booleans_are_jsons_own_and_what_is_missing_is_left_out(received: Received) -> None:
+    words = {"a": ("False", "True"), "b": ("no", "yes"), "c": ("0", "1"), "d": ("false", "true")}
+    features = tuple(Feature(name, 0, 1, "boolean", texts, nullable=True) for name, texts in words.items())
+    schema = Schema(task="regression", kind="table", shape=(4,), target="y", minimum=0, maximum=1, features=features)
+    (line,) = try_it(schema, [["True", "yes", 1, None]], url=received.url)
+    assert json.loads(received.run(line)[2]) == {"records": [{"a": True, "b": "yes", "c": 1}]}
 
 
 def test_a_long_row_is_posted_from_a_file(received: Received, tmp_path: Path) -> None:
@@ -104,8 +113,8 @@ def test_a_picture_is_uploaded_byte_for_byte_with_its_type(received: Received, t
     payload = b"\x89PNG\r\n\x1a\n\n\r\n\0@end"
     name = f"cat's.{suffix}"
     (tmp_path / name).write_bytes(payload)
-    (line,) = try_it(schema_of(shape=(8, 8), picture="L"), [], url=received.url, picture=Path(name))
-    assert received.run(line, tmp_path)[1:] == (f"image/{kind}", payload)
+    (line,) = try_it(schema_of(shape=(8, 8), picture="L"), [], url=received.url, picture=Path(os.path.relpath(tmp_path / name)))
+    assert received.run(line, Path("/"))[1:] == (f"image/{kind}", payload)
 
 
 def test_a_model_of_plain_arrays_takes_no_upload_and_no_rows_give_no_line(tmp_path: Path) -> None:

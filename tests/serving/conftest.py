@@ -63,6 +63,27 @@ MESSY = Schema(
         Feature("mass", 1, 9),
     ),
 )
+TARGETS = Schema(
+    task="regression",
+    kind="table",
+    shape=(2,),
+    target="length, width",
+    minimum=0,
+    maximum=9,
+    targets=("length", "width"),
+    features=(Feature("a/b~c {d}", 0, 9), Feature("b", 0, 9)),
+)
+LABELS = Schema(
+    task="multilabel",
+    kind="table",
+    shape=(1,),
+    target="t",
+    minimum=0,
+    maximum=9,
+    classes=("red", "round"),
+    features=(Feature("x", 0, 9),),
+    unused=("id",),
+)
 PICTURE = Schema(
     task="classification",
     kind="image",

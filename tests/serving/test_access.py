@@ -82,5 +82,6 @@ def test_pages_of_other_origins_may_ask_only_where_they_were_named(table_bundle:
     )
     asked = client.options("/predict", headers=origin | {"access-control-request-method": "POST"})
     assert asked.status_code == 204
+    assert "content-type" not in asked.headers
     assert "POST" in asked.headers["access-control-allow-methods"]
     assert asked.headers["access-control-allow-origin"] == "https://a.example"

@@ -280,7 +280,7 @@ def test_two_services_in_one_process_count_for_themselves(client: FlaskClient, i
 def test_the_service_imports_nothing_of_what_trains() -> None:
     script = """
 import sys
-import serving.app, serving.__main__
+import serving.app, serving.command
 
 heavy = {"torch", "mlflow", "pydantic", "yaml", "onnx", "sklearn", "matplotlib", "pipeline"}
 assert {"flask", "msgspec", "numpy", "prometheus_client"} <= sys.modules.keys()

@@ -26,38 +26,19 @@ from tests.serving.conftest import (
     ATOL,
     FEATURES,
     IMAGE,
+    LABELS,
     MESSY,
     PICTURE,
     REGRESSION,
     RTOL,
     TABLE,
+    TARGETS,
     expected_of,
     make_bundle,
     rows_of,
 )
 
 CELLS: list[list[Any]] = [[30, True, "Bern", "2001-02-03", 2.5], [41.5, "no", "Rome", "2010-11-12", 7]]
-TARGETS = Schema(
-    task="regression",
-    kind="table",
-    shape=(2,),
-    target="length, width",
-    minimum=0,
-    maximum=9,
-    targets=("length", "width"),
-    features=(Feature("a/b~c {d}", 0, 9), Feature("b", 0, 9)),
-)
-LABELS = Schema(
-    task="multilabel",
-    kind="table",
-    shape=(1,),
-    target="t",
-    minimum=0,
-    maximum=9,
-    classes=("red", "round"),
-    features=(Feature("x", 0, 9),),
-    unused=("id",),
-)
 ILL = Feature("ill", 0, 1, "boolean", ("0", "1"), nullable=True)
 LOUD = Feature("loud", 1, 3, "category", ("False", "True", "maybe"))
 WORDS = msgspec.structs.replace(REGRESSION, shape=(3,), features=(ILL, LOUD, *REGRESSION.features[:1]))

@@ -65,6 +65,16 @@ def test_a_torchscript_bundle_is_served(torchscript_bundle: Path) -> None:
         assert service.stop(signal.SIGTERM)[:1] == (0,)
 
 
+def test_head_tells_the_length_of_what_get_would_send(table_bundle: Path) -> None:
+    with running(table_bundle) as service:
+        service.wait_until_ready()
+        for path, status in {"/healthz": 200, "/readyz": 200, "/info": 200, "/": 200, "/nowhere": 404, "/predict": 405}.items():
+            head, whole = service.request("HEAD", path), service.request("GET", path)
+            assert (head.status, whole.status, head.body) == (status, status, b"")
+            assert head.headers["content-type"] == whole.headers["content-type"]
+            assert [int(length) for length in head.headers.get_all("content-length") or []] == [len(whole.body)]
+
+
 def test_two_workers_count_as_one(table_bundle: Path) -> None:
     with running(table_bundle, "--workers", "2") as service:
         service.wait_for_all_workers()
@@ -186,7 +196,7 @@ BAD_OPTIONS: list[tuple[list[str], str]] = [
 def test_a_bad_option_is_refused_with_its_name_and_range(
     table_bundle: Path, capsys: pytest.CaptureFixture[str], options: list[str], message: str
 ) -> None:
-    from serving.__main__ import main
+    from serving.command import main
 
     with pytest.raises(SystemExit) as caught:
         main(["--bundle", str(table_bundle), *options])

@@ -1,5 +1,9 @@
 """serve: what is missing is made, then this process becomes the service."""
 
+import json
+import shlex
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -7,9 +11,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pipeline.stages.serve import _whole
 from serving.bundle import Bundle
 from serving.options import parse
+from serving.schema import Feature, Schema
 from tests.conftest import Project
+from tests.service import served
 
 
 @pytest.fixture
@@ -108,3 +115,44 @@ def test_a_later_port_changes_nothing_but_the_port(ready: Project, started: list
     _, out, _ = ready.run("serve", "serve.port=8124")
     assert all("skipped" in line for line in out if not line.startswith("try: "))
     assert [words[words.index("--port") + 1] for words in started] == ["8123", "8124"]
+
+
+TABLE = """\
+age,member,paid,joined,mass,city,never,buys
+41,yes,True,2011-04-05,1.5,Bern,,y
+,no,False,,2.25,Zürich,,n
+,,,2012-01-31,,Val d'Or,,y
+33,,True,,,,,n
+"""
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+@pytest.mark.parametrize("words", [[], ["serve.strict=true"]], ids=["", "strict"])
+def test_the_printed_request_is_answered_and_has_the_types_of_a_client(tmp_path: Path, words: list[str]) -> None:
+    header, *lines = TABLE.splitlines()
+    # Each copy with a mass of its own, where there is one: rows that are the same count as one.
+    copies = [line.replace("1.5", f"1.5{copy}").replace("2.25", f"2.25{copy}") for copy in range(30) for line in lines]
+    (tmp_path / "rows.csv").write_text("\n".join([header, *copies]))
+    config = tmp_path / "table.yaml"
+    config.write_text(
+        "data: {source: table, path: rows.csv, target: buys, columns: {age: number, never: number}}\n"
+        "prepare: {allow: [leak]}\nmodel: {name: mlp, hidden: [4]}\ntrain: {epochs: 1}\n"
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SLIPWAY_API_KEYS", "alpha,beta")
+        with served(config, tmp_path, *words) as (_, process):
+            assert process.stdout is not None
+            line = next(line for line in process.stdout if line.startswith("try: ")).removeprefix("try: ").strip()
+            done = subprocess.run(["sh", "-c", line], capture_output=True, text=True, check=True, timeout=20, cwd="/")
+    assert set(json.loads(done.stdout)["predictions"][0]["probabilities"]) == {"n", "y"}
+    sent = json.loads(shlex.split(line)[shlex.split(line).index("-d") + 1])["records"][0]
+    kinds = {name: type(cell) for name, cell in sent.items()}
+    assert kinds == {"age": int, "member": str, "paid": bool, "joined": str, "mass": float, "city": str}
+    assert sent["city"] in {"Bern", "Zürich", "Val d'Or"}
+
+
+def test_cells_that_training_never_saw_are_shown_where_there_are_no_others() -> None:
+    features = (Feature("age", 0, 90), Feature("city", 1, 1, "category", ("Bern",)), Feature("mass", 0, 9, nullable=True))
+    schema = Schema(task="regression", kind="table", shape=(3,), target="y", minimum=0, maximum=90, features=features)
+    assert _whole(schema, [[91, "Rome", None], [95, "Rome", 3.5], [97, "Bern", None]]) == [95, "Bern", 3.5]
+    assert _whole(schema, [[91, "Rome", None]]) == [91, "Rome", None]
