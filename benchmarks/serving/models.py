@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.artifacts import write_config
+from benchmarks.artifacts.networks import write_config
 from benchmarks.serving.stacks import ROOT
 from serving.bundle import Bundle
 from serving.schema import Array
