@@ -16,10 +16,21 @@ from typing import Any
 
 import msgspec
 
-from serving.telemetry.entry import PHASES, Entry
+from serving.telemetry.entry import Entry
 
 STDERR = Path("-")
 _MOST_VALUES = 10_000  # of inputs in one line
+
+
+class Times(msgspec.Struct):
+    """Milliseconds of each phase and of all."""
+
+    read: float
+    decode: float
+    queue: float
+    compute: float
+    encode: float
+    total: float
 
 
 class Line(msgspec.Struct, omit_defaults=True):
@@ -32,7 +43,7 @@ class Line(msgspec.Struct, omit_defaults=True):
     model: str
     rows: int
     batch: int
-    ms: dict[str, float]
+    ms: Times
     reason: str = ""
     role: str = "live"
     inputs: Any = None
@@ -119,7 +130,8 @@ class RequestLog:
 
 
 def _line(entry: Entry, inputs: bool) -> Line:
-    times = {phase: round(getattr(entry, phase) * 1000, 3) for phase in (*PHASES, "total")}
+    seconds = entry.read, entry.decode, entry.queue, entry.compute, entry.encode, entry.total
+    times = Times(*[round(each * 1000, 3) for each in seconds])
     at = datetime.fromtimestamp(entry.at, UTC).isoformat(timespec="milliseconds")
     line = Line(at, entry.id, entry.protocol, entry.status, entry.model, entry.rows, entry.batch, times)
     line.reason, line.role = entry.reason, entry.role
