@@ -24,6 +24,7 @@ from pipeline.config.model_sections import CustomConfig
 from pipeline.cores import usable_cores
 from pipeline.errors import ConfigError, SlipwayError, UserError
 from pipeline.manifest import MANIFEST
+from pipeline.measuring.providers import check_providers
 from pipeline.outside import ABSENT, data_files, model_files
 from pipeline.quantization.foreseen import check_quantize
 from pipeline.runs import LATEST, Request, Run, all_runs, named_run, new_run, partial_of
@@ -68,10 +69,10 @@ def choose(
     """
     choice = find(stage, file, words, run_name, root=root, warn=warn)
     if choice is not None:
-        _check_cores(stage, choice.config)
+        _check_measuring(stage, choice.config)
         return choice
     config = load(file, words)
-    _check_cores(stage, config)
+    _check_measuring(stage, config)
     if isinstance(config.model, CustomConfig) and model_files(config)["model.file"] == ABSENT:
         raise UserError(f"model.file: there is no file {config.model.file!r}; paths are relative to the folder of the command")
     _check_foreseen(stage, config, root, allow)
@@ -140,15 +141,17 @@ def _check_foreseen(stage: Stage, config: Config, root: Path, allow: Callable[[S
             _check_foreseen(stage_making(kind), config, root, allow)
 
 
-def _check_cores(stage: Stage, config: Config) -> None:
-    """Refuse, before anything is trained for it, a measurement with more threads than there are cores to run them."""
+def _check_measuring(stage: Stage, config: Config) -> None:
+    """Refuse, before anything is trained for it, a measurement with more threads than cores, or on what is not here."""
     threads, cores = config.benchmark.threads, usable_cores()
-    measures = stage.makes in _MEASURED or (Selected in stage.takes and has_use(Selected, config))
-    if measures and threads > cores:
+    if not (stage.makes in _MEASURED or (Selected in stage.takes and has_use(Selected, config))):
+        return
+    if threads > cores:
         raise ConfigError(
             f"benchmark.threads: {threads}, but this process may use {cores} core{'s' * (cores > 1)}: threads would wait for "
             f"each other, and times mean nothing; set {cores} or less"
         )
+    check_providers(config)
 
 
 def _first_difference(request: Request, config: Config) -> str:

@@ -3,7 +3,7 @@
 import platform
 import subprocess
 from datetime import UTC, datetime
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from serving.files import FileRecord, record_of, sha256_of, write_atomic
 
 MANIFEST = "manifest.json"
 _PACKAGES = ("slipway", "torch", "numpy", "scikit-learn", "onnx", "onnxruntime")
+_INSTEAD = {"onnxruntime": ("onnxruntime-gpu", "onnxruntime-openvino")}  # the same module, with other execution providers
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,7 +76,20 @@ def now() -> str:
 
 def versions() -> dict[str, str]:
     """Return the versions that a result may depend on."""
-    return {"python": platform.python_version()} | {package: version(package) for package in _PACKAGES}
+    return {"python": platform.python_version()} | {package: version_of(package) for package in _PACKAGES}
+
+
+def version_of(package: str) -> str:
+    """Return the version of an installed package; of one that stands in its place, with its name."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        for other in _INSTEAD.get(package, ()):
+            try:
+                return f"{version(other)} ({other})"
+            except PackageNotFoundError:
+                continue
+        raise
 
 
 def git_state(folder: Path) -> dict[str, Any]:

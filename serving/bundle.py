@@ -23,18 +23,29 @@ FORMAT_VERSION = 1
 DESCRIPTION, GOLDEN, REFERENCE = "bundle.json", "golden.json", "reference.json"
 
 Runtime = Literal["onnxruntime", "torchscript", "torch_export"]
+Provider = Literal["cpu", "cuda", "tensorrt", "openvino"]  # of ONNX Runtime: what computes
 _UNPICKLED: Runtime = "torch_export"  # loading a file of it may run any code that the file brings along
 
 # What msgspec raises: DecodeError and UnicodeDecodeError, which are ValueErrors, and RecursionError on deep nesting.
 _UNREADABLE = (ValueError, RecursionError)
 
 
-class Artifact(msgspec.Struct, frozen=True):
-    """The model file of a bundle and what runs it."""
+class Artifact(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The model file of a bundle and what runs it.
+
+    provider: the one that it was measured on; only ONNX has others than cpu. It is written where it is not cpu, so that bundles
+    from before there were others keep their seal.
+    """
 
     file: str
     runtime: Runtime
     precision: str
+    provider: Provider = "cpu"
+
+    @property
+    def engine(self) -> str:
+        """What runs it, in words: `onnxruntime`, or `onnxruntime on openvino`."""
+        return self.runtime if self.provider == "cpu" else f"{self.runtime} on {self.provider}"
 
 
 class Lineage(msgspec.Struct, frozen=True):

@@ -54,7 +54,7 @@ def main(arguments: list[str] | None = None) -> int:
     description = bundle.description
     say = partial(print, flush=True)
     loading = (
-        f"loading {description.name} {description.version} (sha256 {bundle.digest[:12]}, {description.artifact.runtime}): "
+        f"loading {description.name} {description.version} (sha256 {bundle.digest[:12]}, {description.artifact.engine}): "
         f"{options.workers} worker(s) x {options.threads} thread(s) on {cpus} CPU(s)"
     )
     host = f"[{options.host}]" if ":" in options.host else options.host

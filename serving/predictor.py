@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from serving import runtimes
-from serving.bundle import Bundle, Golden, Runtime
+from serving.bundle import Bundle, Golden, Provider, Runtime
 from serving.columns import Encoder, Unfit
 from serving.errors import BundleError, InvalidInput, ServingError, first_line
 from serving.images import decode
@@ -20,13 +20,16 @@ from serving.schema import Array, Schema
 class Predictor:
     """A loaded artifact with the schema that its rows and answers follow."""
 
-    def __init__(self, artifact: bytes, *, schema: Schema, runtime: Runtime, threads: int = 1) -> None:
+    def __init__(
+        self, artifact: bytes, *, schema: Schema, runtime: Runtime, threads: int = 1, provider: Provider = "cpu"
+    ) -> None:
         """Load `artifact` and run it once, so that the first request pays for no lazy set-up.
 
-        Raises BundleError when the artifact does not load, does not take the schema's rows or returns another shape.
+        provider: what an ONNX file is computed by, and nothing in its place. Raises BundleError when the artifact does not load
+        on it, does not take the schema's rows or returns another shape.
         """
         self.schema = schema
-        self._run = runtimes.load(artifact, runtime, threads=threads)
+        self._run = runtimes.load(artifact, runtime, threads=threads, provider=provider)
         try:
             self.predict(np.zeros((1, *schema.shape), dtype=np.float32))
         except ServingError:
@@ -42,7 +45,13 @@ class Predictor:
         artifact = bundle.artifact()
         if description.artifact.runtime == "onnxruntime":
             refuse_external_data(artifact, description.artifact.file)
-        return cls(artifact, schema=description.schema, runtime=description.artifact.runtime, threads=threads)
+        return cls(
+            artifact,
+            schema=description.schema,
+            runtime=description.artifact.runtime,
+            threads=threads,
+            provider=description.artifact.provider,
+        )
 
     def predict(self, inputs: Array) -> Array:
         """Return probabilities (classification, multilabel) or values in the target's unit (regression).

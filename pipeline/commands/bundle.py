@@ -41,8 +41,13 @@ def _bundle(options: argparse.Namespace, work: Workplace) -> "Path":
             "a run by its id"
         )
     served = finished(settled(choice, asked="bundle"), asked="bundle")
-    runtime = served.open_bundle().description.artifact.runtime  # every digest is checked on the way
-    if options.without_torch and runtime == "torchscript":
+    artifact = served.open_bundle().description.artifact  # every digest is checked on the way
+    if options.without_torch and artifact.provider != "cpu":
+        raise UserError(
+            f"bundle: {served.bundle} was measured on {artifact.provider}, and the image runs models on cpu alone; leave "
+            f'{artifact.provider} out, as with `make select SET="benchmark.providers=[cpu]"`'
+        )
+    if options.without_torch and artifact.runtime == "torchscript":
         raise UserError(
             f"bundle: {served.bundle} holds TorchScript, and the image has no torch; choose ONNX, as with `make select "
             'SET="export.formats=[onnx]"`'

@@ -8,6 +8,7 @@ from pipeline.config.section import Fraction, Positive, Section, listed
 
 Format = Literal["onnx", "torchscript", "torch_export"]
 Variant = Literal["train", "prune", "distill"]
+Provider = Literal["cpu", "cuda", "tensorrt", "openvino"]  # as in serving.bundle, which a config does not import
 _BatchSize = Annotated[int, Field(ge=1, le=65_536)]  # rows; what takes a typing error for a size fills the memory
 _MOST_SIZES = 16  # each has a sitting of its own, of up to `windows` rounds
 Objective = Literal["latency_p50", "latency_p95", "throughput", "bytes", "memory"]
@@ -48,6 +49,10 @@ class BenchmarkConfig(Section):
     precisions: tuple[Literal["fp32", "int8"], ...] = listed(
         ("fp32", "int8"), "fp32, int8: which artifacts; int8 is made by quantize"
     )
+    providers: Annotated[tuple[Provider, ...], Field(strict=False, min_length=1)] | Literal["auto"] = Field(
+        "auto",
+        description="of ONNX Runtime, each measured beside cpu: cuda, tensorrt, openvino; auto: those that work here",
+    )
     threads: int = Field(1, ge=1, le=256, description="threads inside one call of a model")
     batch_sizes: tuple[_BatchSize, ...] = listed((1, 8, 32, 128), "batch sizes for throughput, until it grows no more")
     window_ms: float = Field(100.0, ge=1, le=60_000, description="time of one window of calls")
@@ -56,13 +61,20 @@ class BenchmarkConfig(Section):
     confidence: Fraction = Field(0.95, description="level of the paired intervals")
     resamples: Annotated[int, Field(ge=100)] = Field(2000, description="bootstrap resamples behind a paired interval")
 
-    @field_validator("precisions", "batch_sizes")
+    @field_validator("precisions", "batch_sizes", "providers")
     @classmethod
-    def _each_is_measured_once(cls, items: tuple[Any, ...]) -> tuple[Any, ...]:
-        twice = next((item for item in items if items.count(item) > 1), None)
+    def _each_is_measured_once(cls, items: Any) -> Any:
+        twice = next((item for item in items if items.count(item) > 1), None) if isinstance(items, tuple) else None
         if twice is not None:
             raise ValueError(f"{list(items)} names {twice} twice; name it once")
         return items
+
+    @field_validator("providers")
+    @classmethod
+    def _cpu_is_measured(cls, providers: Any) -> Any:
+        if providers != "auto" and "cpu" not in providers:
+            raise ValueError(f"{list(providers)} lacks cpu, which the others are compared with; add it")
+        return providers
 
     @field_validator("batch_sizes")
     @classmethod

@@ -15,7 +15,7 @@ from pipeline.exporting.parity import Tolerance
 from pipeline.exporting.reference import reference
 from pipeline.exporting.requests import golden, golden_cells, pictures_of
 from pipeline.manifest import now
-from serving.bundle import GOLDEN, REFERENCE, Artifact, Lineage, write_bundle
+from serving.bundle import GOLDEN, REFERENCE, Artifact, Lineage, Provider, write_bundle
 from serving.files import sha256_of
 from serving.schema import Array
 
@@ -33,11 +33,13 @@ def bundle_artifact(
     run: str,
     answer: Callable[[Array], Array],
     metrics: dict[str, Any],
+    provider: Provider = "cpu",
 ) -> None:
     """Write the bundle of a proven artifact below `folder`.
 
     payload: the artifact's bytes. run: id of the training run. answer: what was evaluated, (rows, *shape) raw -> (rows,
-    outputs): its answers become the golden ones. metrics: of splits, as the bundle has them.
+    outputs): its answers become the golden ones. metrics: of splits, as the bundle has them. provider: what computed these
+    answers, and will serve.
     """
     section, schema = config.export, prepared.schema
     inputs, targets = prepared.split("validation")
@@ -56,7 +58,7 @@ def bundle_artifact(
         version=run,
         created=now(),
         schema=schema,
-        artifact=Artifact(listed.file, RUNTIME[listed.format], listed.precision),
+        artifact=Artifact(listed.file, RUNTIME[listed.format], listed.precision, provider),
         lineage=Lineage(
             run=run,
             data=prepared.digest,

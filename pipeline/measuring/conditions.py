@@ -2,12 +2,11 @@
 
 import os
 import platform
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from pipeline.cores import usable_cores
-from pipeline.manifest import now
+from pipeline.manifest import now, version_of
 
 _GOVERNOR = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
 _CPU = Path("/proc/cpuinfo")
@@ -21,7 +20,7 @@ def conditions() -> dict[str, Any]:
         "cores": usable_cores(),
         "governor": _GOVERNOR.read_text().strip() if _GOVERNOR.is_file() else None,
         "system": platform.platform(terse=True),
-        "versions": {"python": platform.python_version()} | {package: version(package) for package in _PACKAGES},
+        "versions": {"python": platform.python_version()} | {package: version_of(package) for package in _PACKAGES},
         "started": now(),
         "load_average": load_average(),
     }

@@ -4,7 +4,7 @@ from typing import Literal
 
 import msgspec
 
-from serving.bundle import Runtime
+from serving.bundle import Provider, Runtime
 from serving.files import FileRecord
 from serving.schema import Schema
 
@@ -22,7 +22,7 @@ class Load(msgspec.Struct, frozen=True, tag=True, kw_only=True):
     """Load what is to be measured, once, before anything else.
 
     artifact: of a Predictor, or the checkpoint of the eager model, which needs `statistics` as well, and `source` where its
-    model is the user's own. inputs: .npy with the validation rows, (rows, *schema.shape).
+    model is the user's own. inputs: .npy with the validation rows, (rows, *schema.shape). provider: of ONNX Runtime.
     """
 
     engine: Engine
@@ -30,6 +30,7 @@ class Load(msgspec.Struct, frozen=True, tag=True, kw_only=True):
     schema: Schema
     threads: int
     inputs: str
+    provider: Provider = "cpu"
     statistics: Kept | None = None
     source: Kept | None = None
 
@@ -55,7 +56,13 @@ class Remember(msgspec.Struct, frozen=True, tag=True):
     """Tell how much memory the process took."""
 
 
-Order = Load | Answer | Window | Remember
+class Probe(msgspec.Struct, frozen=True, tag=True):
+    """Tell whether a provider of ONNX Runtime computes anything here; needs no Load before it."""
+
+    provider: Provider
+
+
+Order = Load | Answer | Window | Remember | Probe
 
 
 class Loaded(msgspec.Struct, frozen=True, tag=True):
@@ -82,10 +89,16 @@ class Remembered(msgspec.Struct, frozen=True, tag=True):
     how: str
 
 
+class Probed(msgspec.Struct, frozen=True, tag=True):
+    """fault: why nothing is computed on it; None where it is."""
+
+    fault: str | None
+
+
 class Failed(msgspec.Struct, frozen=True, tag=True):
     """An order that could not be carried out, and why, in one line."""
 
     reason: str
 
 
-Reply = Loaded | Answered | Timed | Remembered | Failed
+Reply = Loaded | Answered | Timed | Remembered | Probed | Failed

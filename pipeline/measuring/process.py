@@ -12,7 +12,22 @@ from typing import Self, TypeVar
 
 import msgspec
 
-from pipeline.measuring.orders import Answer, Answered, Failed, Load, Loaded, Order, Remember, Remembered, Reply, Timed, Window
+from pipeline.measuring.orders import (
+    Answer,
+    Answered,
+    Failed,
+    Load,
+    Loaded,
+    Order,
+    Probe,
+    Probed,
+    Remember,
+    Remembered,
+    Reply,
+    Timed,
+    Window,
+)
+from serving.bundle import Provider
 
 _ROOT = Path(__file__).resolve().parent.parent.parent
 _PATIENCE_S = 600.0  # for one reply: a large network answers thousands of rows in one order
@@ -64,6 +79,10 @@ class Worker:
     def remember(self) -> Remembered:
         """Return the memory that the process took so far."""
         return self._ask(Remember(), Remembered)
+
+    def probe(self, provider: Provider) -> str | None:
+        """Return why nothing is computed on a provider here; None where it is."""
+        return self._ask(Probe(provider), Probed).fault
 
     def close(self) -> None:
         """End the process."""

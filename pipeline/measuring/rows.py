@@ -8,10 +8,17 @@ from typing import Any
 
 import msgspec
 
+from pipeline.exporting.parity import Parity
 from pipeline.metrics.intervals import Interval
 from pipeline.metrics.paired import PairedDrop
+from serving.bundle import Provider
 
 BASELINE = "eager"
+
+
+def name_of(file: str, provider: Provider) -> str:
+    """Return the name of a candidate: the file's, or `train-fp32.onnx on cuda` where another provider than cpu computes it."""
+    return file if provider == "cpu" else f"{file} on {provider}"
 
 
 class Latency(msgspec.Struct, frozen=True, kw_only=True):
@@ -83,11 +90,12 @@ class ClassRecall(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything about one artifact; `file` is its name in the listing of export or quantize, or `eager`, the baseline.
+    """Everything about one candidate; `file` is its name: by `name_of` of a listed file and the provider, or `eager`.
 
     failed: why it could not be measured; the numbers that it had until then are kept. nonfinite_rows: validation rows with an
     answer that is NaN or infinite. outputs: the drop of each of several values, whose mean hides a small one. proven: export
-    found the float model's answers in it, on every validation row.
+    found the float model's answers in it, on every validation row, and of another provider than cpu `parity` holds. parity: of
+    such a provider, with the same file on cpu; None on cpu, and where either has no finite answer.
     """
 
     file: str
@@ -97,7 +105,9 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     sha256: str
     bytes: int | None
     threads: int
+    provider: Provider = "cpu"
     proven: bool = False
+    parity: Parity | None = None
     failed: str | None = None
     start: Start = Start()
     memory: Memory = Memory()

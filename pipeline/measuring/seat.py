@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from pipeline.exporting.parity import Parity
 from pipeline.measuring.orders import Load
 from pipeline.measuring.process import Worker, WorkerFailed
 from pipeline.measuring.quality import Quality
@@ -17,7 +18,7 @@ _Result = TypeVar("_Result")
 
 @dataclass(frozen=True)
 class Subject:
-    """An artifact to be measured. load: how a worker gets it. proven: as in Row."""
+    """A candidate to be measured. load: how a worker gets it. proven: by export, on cpu. beside: the same file on cpu."""
 
     file: str
     variant: str
@@ -27,6 +28,7 @@ class Subject:
     bytes: int
     load: Load
     proven: bool = False
+    beside: str | None = None
 
 
 @dataclass(frozen=True)
@@ -74,8 +76,8 @@ class Seat:
         rates = [one.rows_per_s or 0.0 for one in self.throughput]
         return self.worker is not None and (len(rates) < 2 or rates[-1] >= _GROWTH * max(rates[:-1]))
 
-    def row(self, judged: Quality, *, threads: int) -> Row:
-        """Return all that was found."""
+    def row(self, judged: Quality, *, threads: int, parity: Parity | None) -> Row:
+        """Return all that was found. parity: with the same file on cpu, of what another provider computes."""
         subject = self.subject
         return Row(
             file=subject.file,
@@ -85,7 +87,9 @@ class Seat:
             sha256=subject.sha256,
             bytes=subject.bytes,
             threads=threads,
-            proven=subject.proven,
+            provider=subject.load.provider,
+            proven=subject.proven and (subject.beside is None or (parity is not None and parity.passed)),
+            parity=parity,
             failed=self.failed,
             start=self.start,
             memory=self.memory,

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import GateRefused
+from pipeline.exporting.parity import Parity, Tolerance, compare
 from pipeline.measuring.process import Worker
 from pipeline.measuring.quality import Quality, quality
 from pipeline.measuring.rows import BASELINE, Latency, Memory, Row, Start, Throughput
@@ -31,14 +32,15 @@ def sit(
     *,
     targets: NDArray[Any],
     schema: Schema,
+    tolerance: Tolerance,
     scratch: Path,
     show: Show,
 ) -> list[Row]:
     """Return a row for each subject, the baseline's first.
 
-    subjects: with one called `eager`, the baseline. targets: of the validation rows, whose inputs each `load` names. scratch:
-    an empty folder. A subject that fails has a reason in its row; raises GateRefused when it is the baseline, since nothing is
-    left to compare with.
+    subjects: with one called `eager`, the baseline. targets: of the validation rows, whose inputs each `load` names. tolerance:
+    how nearly another provider must answer like cpu. scratch: an empty folder. A subject that fails has a reason in its row;
+    raises GateRefused when it is the baseline, since nothing is left to compare with.
     """
     seats = {subject.file: Seat(subject) for subject in subjects}
     with ExitStack() as stack:
@@ -62,8 +64,19 @@ def sit(
             judged = quality(
                 seat.answers, before, targets, schema, confidence=plan.confidence, resamples=plan.resamples, seed=plan.seed
             )
-        rows.append(seat.row(judged, threads=plan.threads))
+        parity = _parity(seat, seats, max(plan.batch_sizes), schema, tolerance)
+        rows.append(seat.row(judged, threads=plan.threads, parity=parity))
     return sorted(rows, key=lambda row: row.file != BASELINE)
+
+
+def _parity(seat: Seat, seats: dict[str, Seat], size: int, schema: Schema, tolerance: Tolerance) -> Parity | None:
+    """Return how what another provider computed compares with the same file on cpu, all in batches of this size."""
+    beside = seats[seat.subject.beside].answers if seat.subject.beside is not None else None
+    found = seat.answers
+    if beside is None or found is None or not (np.isfinite(beside).all() and np.isfinite(found).all()):
+        return None
+    # What was answered stands in for the rows: nothing is computed again.
+    return compare(lambda part: part, found, beside, task=schema.task, batch_sizes=[size], tolerance=tolerance)
 
 
 def _start(seats: dict[str, Seat], stack: ExitStack, scratch: Path, show: Show) -> None:

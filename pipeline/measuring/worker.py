@@ -23,12 +23,15 @@ from pipeline.measuring.orders import (
     Load,
     Loaded,
     Order,
+    Probe,
+    Probed,
     Remember,
     Remembered,
     Reply,
     Timed,
     Window,
 )
+from serving import runtimes
 from serving.errors import first_line
 from serving.files import read_verified
 from serving.predictor import Predictor
@@ -51,7 +54,7 @@ def main() -> None:
 
 
 def carry_out(orders: Iterator[Order]) -> Iterator[Reply]:
-    """Yield a reply to each order; the first must be a Load."""
+    """Yield a reply to each order; before any that needs a model there must be a Load."""
     predict: Predict | None = None
     inputs = ""
     for order in orders:
@@ -63,6 +66,8 @@ def carry_out(orders: Iterator[Order]) -> Iterator[Reply]:
                 yield Loaded(time.perf_counter() - started)
             elif isinstance(order, Remember):
                 yield remember()
+            elif isinstance(order, Probe):
+                yield Probed(runtimes.probe(order.provider))
             else:
                 assert predict is not None
                 yield _answer(predict, inputs, order) if isinstance(order, Answer) else _window(predict, inputs, order)
@@ -79,7 +84,10 @@ def _orders(stream: IO[bytes]) -> Iterator[Order]:
 def _load(order: Load) -> Predict:
     if order.engine == "eager":
         return _eager(order)
-    return Predictor(_read(order.artifact), schema=order.schema, runtime=order.engine, threads=order.threads).predict
+    artifact = _read(order.artifact)
+    return Predictor(
+        artifact, schema=order.schema, runtime=order.engine, threads=order.threads, provider=order.provider
+    ).predict
 
 
 def _eager(order: Load) -> Predict:

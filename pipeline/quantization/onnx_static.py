@@ -14,13 +14,21 @@ from typing import Any
 
 import onnx
 from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantType, quantize_static
-from onnxruntime.quantization.calibrate import create_calibrator, save_tensors_data
 
+from pipeline.errors import UserError
 from pipeline.quantization.arithmetic import Arithmetic
 from pipeline.quantization.bounded import Calibration, Unquantizable
 from pipeline.quantization.onnx_graph import MULTIPLYING, layers_of, prepared, saved, serialized
 from serving.errors import first_line
 from serving.schema import Array
+
+try:
+    from onnxruntime.quantization.calibrate import create_calibrator, save_tensors_data
+except ImportError as error:
+    raise UserError(
+        "quantize: the onnxruntime that is installed is too old to quantize, as packages with other providers may be; quantize "
+        "with the one that the project pins, and install the other one afterward, or leave int8 out of benchmark.precisions"
+    ) from error
 
 _ABSORBED = ("Relu", "Clip")
 _ROWS = 64  # answered at once; the quantizer keeps every activation of them

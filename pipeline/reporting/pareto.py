@@ -15,6 +15,7 @@ _OTHER = "#CC79A7"
 _MARKERS = {"fp32": "o", "int8": "s"}
 _BASELINE = ("black", "*")
 _POINTS_A_PIXEL = 72 / DPI
+_SHORT, _LONGEST = 28, 40  # letters of a name: `distill-int8-dynamic.onnx on openvino` is not cut
 _LARGEST, _SMALLEST = 900.0, 40.0  # areas in square points; below, a marker cannot be recognized
 
 
@@ -39,7 +40,8 @@ def pareto_figure(path: Path, points: Sequence[Point], *, metric: str, title: st
     to the slowest, and named beside the panel, where names have room.
     """
     width, height = 6.0, max(4.4, 0.26 * (len(points) + 2))
-    figure, (axes,) = sheet(width, height, room=Room(left=0.9, right=3.3, top=0.7, bottom=0.6))
+    right = 4.1 if any(len(point.name) > _SHORT for point in points) else 3.3
+    figure, (axes,) = sheet(width, height, room=Room(left=0.9, right=right, top=0.7, bottom=0.6))
     falls = lower_is_better(metric)
     largest = max((point.bytes for point in points), default=1)
     ordered = sorted(points, key=lambda point: (point.latency_ms, point.name))
@@ -66,7 +68,7 @@ def pareto_figure(path: Path, points: Sequence[Point], *, metric: str, title: st
 
 def _named(point: Point) -> str:
     size = f"{point.bytes / 1e3:,.3g} KB" if point.bytes < 1e6 else f"{point.bytes / 1e6:,.3g} MB"
-    return f"{shortened(point.name, 36)}, {size}" + (", unstable" if point.unstable else "")
+    return f"{shortened(point.name, _LONGEST)}, {size}" + (", unstable" if point.unstable else "")
 
 
 def front(points: Sequence[Point], *, falls: bool) -> list[Point]:

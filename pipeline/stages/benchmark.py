@@ -8,10 +8,13 @@ import msgspec
 
 from pipeline.artifacts import Benchmarked, Exported, Files, Listed, Model, Prepared, Quantized
 from pipeline.config import Config
+from pipeline.config.choice_sections import Provider
 from pipeline.exporting.formats import RUNTIME
+from pipeline.exporting.parity import Tolerance
 from pipeline.measuring.conditions import conditions, load_average
 from pipeline.measuring.orders import Kept, Load
-from pipeline.measuring.rows import BASELINE, Benchmark, Row
+from pipeline.measuring.providers import providers_for, providers_of
+from pipeline.measuring.rows import BASELINE, Benchmark, Row, name_of
 from pipeline.measuring.seat import Plan, Subject
 from pipeline.measuring.sitting import sit
 from pipeline.measuring.table import table
@@ -35,11 +38,12 @@ def run(
     section, schema = config.benchmark, prepared.schema
     _, targets = prepared.split("validation")
     facts = conditions()
-    plan = Plan(**(section.model_dump(exclude={"precisions"}) | {"seed": config.seed}))
+    providers = providers_of(config)
+    plan = Plan(**(section.model_dump(exclude={"precisions", "providers"}) | {"seed": config.seed}))
     subjects = [_baseline(prepared, model, section.threads)]
     for made in (exported, quantized):
         if made is not None:
-            subjects += _subjects(made, prepared, section.precisions, section.threads)
+            subjects += _subjects(made, prepared, section.precisions, section.threads, providers)
 
     with TemporaryDirectory(dir=out) as scratch:
         rows = sit(
@@ -47,10 +51,12 @@ def run(
             plan,
             targets=targets,
             schema=schema,
+            tolerance=msgspec.convert(exported.listed[0].parity["tolerance"], Tolerance),
             scratch=Path(scratch),
             show=_Shown(tracker),
         )
-    facts |= {"load_average_after": load_average(), "plan": msgspec.to_builtins(plan), "precisions": section.precisions}
+    facts |= {"load_average_after": load_average(), "plan": msgspec.to_builtins(plan)}
+    facts |= {"precisions": section.precisions, "providers": providers}
     benchmark = Benchmark(conditions=facts, headline=schema.headline, rows_scored=len(targets), baseline=rows[0], rows=rows[1:])
     write_atomic(out / Benchmarked.BENCHMARK, msgspec.json.format(msgspec.json.encode(benchmark), indent=2))
     points = [point for row in rows if (point := _point(row))]
@@ -91,21 +97,24 @@ def _baseline(prepared: Prepared, model: Model, threads: int) -> Subject:
     return Subject(BASELINE, model.variant, "eager", "fp32", checkpoint.sha256, checkpoint.bytes, load)
 
 
-def _subjects(made: Files, prepared: Prepared, precisions: tuple[str, ...], threads: int) -> Iterator[Subject]:
+def _subjects(
+    made: Files, prepared: Prepared, precisions: tuple[str, ...], threads: int, providers: tuple[Provider, ...]
+) -> Iterator[Subject]:
     for listed in made.listed:
         if listed.precision in precisions:
             record = made.manifest.makes[listed.file]
-            load = _load(made, listed, prepared, threads)
-            yield Subject(
-                listed.file,
-                listed.variant,
-                listed.format,
-                listed.precision,
-                record.sha256,
-                record.bytes,
-                load,
-                proven=_is_proven(listed),
-            )
+            for provider in providers_for(listed, providers):
+                yield Subject(
+                    name_of(listed.file, provider),
+                    listed.variant,
+                    listed.format,
+                    listed.precision,
+                    record.sha256,
+                    record.bytes,
+                    _load(made, listed, prepared, threads, provider),
+                    proven=_is_proven(listed),
+                    beside=None if provider == "cpu" else listed.file,
+                )
 
 
 def _is_proven(listed: Listed) -> bool:
@@ -113,13 +122,14 @@ def _is_proven(listed: Listed) -> bool:
     return (listed.variant, listed.precision) == (Model.variant, "fp32") and listed.parity.get("passed") is True
 
 
-def _load(made: Files, listed: Listed, prepared: Prepared, threads: int) -> Load:
+def _load(made: Files, listed: Listed, prepared: Prepared, threads: int, provider: Provider) -> Load:
     return Load(
         engine=RUNTIME[listed.format],
         artifact=_kept(made, listed.file),
         schema=prepared.schema,
         threads=threads,
         inputs=str(_path(prepared, "validation.inputs.npy")),
+        provider=provider,
     )
 
 
@@ -176,9 +186,10 @@ def _summary(benchmark: Benchmark) -> str:
     measured = [row for row in rows if row.failed is None and row.latency.p50_ms is not None]
     failed = len([row for row in rows if row.failed is not None])
     shaky = len([row for row in measured if row.latency.unstable])
-    words = (
-        f"{len(rows)} artifact{'s' * (len(rows) != 1)} and the float model measured on {benchmark.rows_scored} validation rows"
-    )
+    count = sum(row.provider == "cpu" for row in rows)
+    words = f"{count} artifact{'s' * (count != 1)} and the float model measured on {benchmark.rows_scored} validation rows"
+    further = dict.fromkeys(row.provider for row in rows if row.provider != "cpu")
+    words += f", ONNX also on {' and '.join(further)}" if further else ""
     if measured:
         fastest = min(measured, key=lambda row: row.latency.p50_ms or 0.0)
         faster = f", {fastest.latency.times_faster:.1f} times eager" if fastest.latency.times_faster else ""

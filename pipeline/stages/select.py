@@ -1,6 +1,7 @@
 """select: Prepared + Model + Exported + Quantized + Benchmarked -> Selected."""
 
 import math
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,14 @@ import numpy as np
 
 from pipeline.artifacts import Benchmarked, Exported, Files, Listed, Model, Prepared, Quantized, Selected, Split
 from pipeline.config import Config
+from pipeline.config.choice_sections import Provider
 from pipeline.errors import GateRefused
 from pipeline.exporting.bundling import bundle_artifact
 from pipeline.exporting.formats import RUNTIME
 from pipeline.measuring.policy import Decision, decide
+from pipeline.measuring.providers import providers_for
 from pipeline.measuring.refusing import refusal_lines
-from pipeline.measuring.rows import Benchmark, Row
+from pipeline.measuring.rows import Benchmark, Row, name_of
 from pipeline.measuring.unmade import unmade
 from pipeline.metrics.intervals import Interval, as_json
 from pipeline.metrics.score import score
@@ -47,8 +50,8 @@ def run(
     section = config.select
     benchmark = msgspec.json.decode(benchmarked.read(Benchmarked.BENCHMARK), type=Benchmark)
     made = [one for one in (exported, quantized) if one is not None]
-    listings = {listed.file: (files, listed) for files in made for listed in files.listed}
-    rows = [row_of(benchmark, listed, files) for files, listed in listings.values() if _wanted(benchmark, listed)]
+    candidates = _candidates(benchmark, made)
+    rows = [row_of(benchmark, listed, files, provider) for files, listed, provider in candidates.values()]
     gone = unmade(quantized.read(Quantized.QUANTIZATION), [one.file for one in quantized.listed]) if quantized else []
     decision = decide(rows, prepared.schema.classes, section, gone=gone)
     record = {"policy": config.section("select"), **msgspec.to_builtins(decision)}
@@ -57,16 +60,26 @@ def run(
         raise GateRefused(*refusal_lines(decision, rows, section))
     tracker.event("table", lines=_in_words(decision))
 
-    files, listed = listings[decision.winner]
+    files, listed, provider = candidates[decision.winner]
     payload = files.read(listed.file)
     row = next(row for row in rows if row.file == decision.winner)
-    predictor = Predictor(payload, schema=prepared.schema, runtime=RUNTIME[listed.format], threads=row.threads)
+    predictor = Predictor(
+        payload, schema=prepared.schema, runtime=RUNTIME[listed.format], threads=row.threads, provider=provider
+    )
     answer = partial(_answers, predictor, size=_batch_size(benchmark))
     metrics = {"validation": _validated(config, prepared, row, answer)}
     if section.evaluate_test:
         metrics["test"] = _tested(config, prepared, model, row, answer, tracker)
     bundle_artifact(
-        config, prepared, listed, payload, folder=out / "bundle", run=model.folder.parent.name, answer=answer, metrics=metrics
+        config,
+        prepared,
+        _as_measured(listed, row),
+        payload,
+        folder=out / "bundle",
+        run=model.folder.parent.name,
+        answer=answer,
+        metrics=metrics,
+        provider=provider,
     )
     record["chosen"] = _lineage(prepared, listed, row) | {"metrics": metrics}
     _write(out, record)
@@ -75,10 +88,22 @@ def run(
     return Outcome(_summary(row, decision, metrics), metrics=numbers)
 
 
-def row_of(benchmark: Benchmark, listed: Listed, files: Files) -> Row:
+def _candidates(benchmark: Benchmark, made: Sequence[Files]) -> dict[str, tuple[Files, Listed, Provider]]:
+    """Return every file with every provider that the benchmark was told to measure, by the name of its row."""
+    providers = benchmark.conditions.get("providers", ["cpu"])
+    return {
+        name_of(listed.file, provider): (files, listed, provider)
+        for files in made
+        for listed in files.listed
+        for provider in providers_for(listed, providers)
+        if _wanted(benchmark, listed)
+    }
+
+
+def row_of(benchmark: Benchmark, listed: Listed, files: Files, provider: Provider) -> Row:
     """Return what was measured of a listed file; a row that says so where there is nothing, or where it is of other bytes."""
-    record = files.manifest.makes[listed.file]
-    found = next((row for row in benchmark.rows if row.file == listed.file), None)
+    record, name = files.manifest.makes[listed.file], name_of(listed.file, provider)
+    found = next((row for row in benchmark.rows if row.file == name), None)
     why = None
     if found is None:
         why = "the benchmark has no row for it"
@@ -87,13 +112,14 @@ def row_of(benchmark: Benchmark, listed: Listed, files: Files) -> Row:
     if found is not None and why is None:
         return found
     return Row(
-        file=listed.file,
+        file=name,
         variant=listed.variant,
         format=listed.format,
         precision=listed.precision,
         sha256=record.sha256,
         bytes=record.bytes,
         threads=benchmark.baseline.threads,
+        provider=provider,
         failed=why,
     )
 
@@ -102,6 +128,14 @@ def _wanted(benchmark: Benchmark, listed: Listed) -> bool:
     """Return whether a file is a candidate: one of a precision that the benchmark was told to leave out is none."""
     precisions = benchmark.conditions.get("precisions")
     return precisions is None or listed.precision in precisions
+
+
+def _as_measured(listed: Listed, row: Row) -> Listed:
+    """Return a listed file with what was found of its answers on the provider of its row, beside what was proven on cpu."""
+    if row.provider == "cpu":
+        return listed
+    found = {"provider": row.provider, "like_cpu": msgspec.to_builtins(row.parity)}
+    return msgspec.structs.replace(listed, parity=listed.parity | found)
 
 
 def _answers(predictor: Predictor, inputs: Array, *, size: int) -> Array:
@@ -155,6 +189,7 @@ def _lineage(prepared: Prepared, listed: Listed, row: Row) -> dict[str, Any]:
     """Return the winner, and the digests from rows to artifact that it came along."""
     return {
         "file": listed.file,
+        "provider": row.provider,
         "variant": listed.variant,
         "format": listed.format,
         "precision": listed.precision,

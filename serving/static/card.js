@@ -18,7 +18,7 @@ export function showCard(info) {
     ["Digest", digest(info.model.digest)],
     ["Task", taskOf(schema)],
     ["Input", schema.kind === "table" ? `${schema.features.length} columns` : `images, ${schema.shape.join(" × ")}`],
-    ["Artifact", `${artifact.runtime} · ${WORDS[artifact.precision] ?? artifact.precision}`],
+    ["Artifact", `${artifact.runtime}${artifact.provider ? ` on ${artifact.provider}` : ""} · ${WORDS[artifact.precision] ?? artifact.precision}`],
     ["Created", h("time", { datetime: info.created }, moment(info.created))],
     ["Parity", parityOf(parity)],
   ];
