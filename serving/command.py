@@ -27,7 +27,6 @@ from serving.supervisor import Supervisor, tell_when_ready
 
 _CONNECTIONS = 4096  # at a time, for each worker; idle and slow ones cost some kB each
 _HEADERS = 65_536  # bytes of a request's headers; more get 431
-_HEADERS_MS = 10_000
 _LINE = "%(asctime)s %(levelname)s %(message)s"
 
 
@@ -115,7 +114,7 @@ def _serve(
         workers=options.workers,
         backlog=_CONNECTIONS,
         backpressure=_CONNECTIONS,
-        http1_settings=HTTP1Settings(header_read_timeout=_HEADERS_MS, max_buffer_size=_HEADERS),
+        http1_settings=HTTP1Settings(header_read_timeout=round(1000 * max(1.0, options.idle)), max_buffer_size=_HEADERS),
         websockets=False,
         respawn_failed_workers=True,
         workers_kill_timeout=max(1, round(options.drain)),

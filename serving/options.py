@@ -41,6 +41,8 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     add("--wait", type=seconds, default=_DEFAULT.wait_s, help="seconds; who would wait longer gets 503 (default: %(default)s)")
     add("--deadline", type=seconds, default=_DEFAULT.deadline_s, help="seconds for a request in all (default: %(default)s)")
     add("--read", type=seconds, default=_DEFAULT.read_s, help="seconds for a client to send a request (default: %(default)s)")
+    # Longer than the 60 s after which nginx and balancers close a connection: who closes last meets one that is closed already.
+    add("--idle", type=seconds, default=75.0, help="seconds for a connection without a request (default: %(default)s)")
     add("--in-flight", type=_between(1, 65536), default=_DEFAULT.in_flight, help="requests at a time (default: %(default)s)")
     add("--grace", type=seconds, default=2.0, help="seconds from SIGTERM, unready but answering (default: %(default)s)")
     add("--drain", type=seconds, default=6.0, help="seconds after that for what is under way (default: %(default)s)")

@@ -2,6 +2,7 @@
 
 import contextlib
 import gzip
+import http.client
 import json
 import re
 import socket
@@ -21,7 +22,7 @@ from serving.facts import Limits
 from serving.gate import Gate
 from serving.settings import Settings
 from tests.serving.conftest import TABLE, make_bundle, rows_of
-from tests.serving.server import Answer, Running, resident, running
+from tests.serving.server import LIMIT_S, Answer, Running, resident, running
 from tests.serving.slow_model import slow_onnx
 
 BODY = json.dumps({"inputs": rows_of(TABLE, 2).tolist()}).encode()
@@ -84,6 +85,24 @@ def test_200_clients_with_half_a_body_hold_nobody_up_and_get_408_in_time(service
     assert all(reply.startswith(b"HTTP/1.1 408 ") for reply in replies)
     assert all(b"did not arrive within 1 s" in reply and b"connection: close" in reply for reply in replies)
     assert time.monotonic() - started < READ_S + 10
+
+
+def test_an_idle_connection_is_kept_for_the_next_request_for_as_long_as_was_asked(table_bundle: Path) -> None:
+    with running(table_bundle, "--idle", "2") as service:
+        service.wait_until_ready()
+        connection = http.client.HTTPConnection("127.0.0.1", service.port, timeout=LIMIT_S)
+        for _ in range(2):
+            connection.request("GET", "/healthz")
+            connection.getresponse().read()
+            kept = connection.sock
+            time.sleep(1)
+        connection.request("GET", "/healthz")
+        connection.getresponse().read()
+        assert connection.sock is kept, "http.client opens another one where this one is closed"
+        started = time.monotonic()
+        assert kept.recv(1) == b"", "closed in the end"
+        assert 1 < time.monotonic() - started < 10
+        connection.close()
 
 
 def test_clients_that_drip_bytes_are_cut_off_all_the_same(service: Running) -> None:

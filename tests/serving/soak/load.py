@@ -91,6 +91,8 @@ class Load:
         writer: asyncio.StreamWriter | None = None
         try:
             async with asyncio.timeout(_LIMIT_S):
+                while self.idle and self.idle[-1][0].at_eof():  # closed by the service since: no client would send on it
+                    self.idle.pop()[1].close()
                 reader, writer = self.idle.pop() if self.idle else await asyncio.open_connection("127.0.0.1", self.port)
                 writer.write(self.payload)
                 head = await reader.readuntil(b"\r\n\r\n")
