@@ -6,7 +6,7 @@ import numpy as np
 
 from serving.schema import Array
 
-# A ufunc costs a request of one row about 10 µs, ten times what it costs in a loop: the processor has long forgotten its code.
+# A ufunc costs a request of one row several times what it costs in a loop: the processor has long forgotten its code.
 _FEW = 512
 
 
