@@ -18,11 +18,11 @@ def loaded(pid: int, library: str) -> bool:
     return library in Path(f"/proc/{pid}/maps").read_text()
 
 
-# Each a shared library that is loaded early, in the middle or late; pydantic's turns a KeyboardInterrupt into a panic.
+# Each a shared library of a package, loaded early, in the middle or late; pydantic's turns a KeyboardInterrupt into a panic.
 @pytest.mark.parametrize(
     ("command", "library"),
     [
-        (["serving", "--bundle", "nowhere"], "_socket"),
+        (["serving", "--bundle", "nowhere"], "msgspec/_core"),
         (["serving", "--bundle", "nowhere"], "_granian"),
         (["serving", "--bundle", "nowhere"], "_multiarray_umath"),
         (["pipeline", "config"], "_pydantic_core"),
@@ -30,15 +30,15 @@ def loaded(pid: int, library: str) -> bool:
     ids=lambda value: value if isinstance(value, str) else value[0],
 )
 def test_ctrl_c_during_imports_ends_in_silence(command: list[str], library: str) -> None:
-    process = subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, "-m", *command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT
-    )
-    deadline = time.monotonic() + _LIMIT_S
-    while not loaded(process.pid, library):
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-    process.send_signal(signal.SIGINT)
-    output, _ = process.communicate(timeout=_LIMIT_S)
+    ) as process:
+        deadline = time.monotonic() + _LIMIT_S
+        while not loaded(process.pid, library):
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+        process.send_signal(signal.SIGINT)
+        output, _ = process.communicate(timeout=_LIMIT_S)
     assert (process.returncode, output) == (130, "")
 
 
