@@ -77,12 +77,9 @@ class Runner:
         return [self.make(kind) if has_use(kind, self._config) else None for kind in stage.takes]
 
     def close(self) -> None:
-        """Let the stores take the rest; a failure is one line, since the journal has everything."""
+        """Let the stores take the rest; one that cannot says so itself, and stops nothing, since the journal has everything."""
         for follower in self._followers:
-            try:
-                follower.close()
-            except RuntimeError as error:
-                self._warn(f"{follower.name} lacks part of this run: {error}")
+            follower.close()
 
     def _find(self, stage: Stage, kind: type[Artifact], folder: Path, want: Wanted) -> Artifact | None:
         if not (folder / MANIFEST).is_file():

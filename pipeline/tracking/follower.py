@@ -2,7 +2,7 @@
 
 Their imports, a store's first migrations and a dead server cost the work nothing. A follower that fails is started again, after
 waits that grow, and once more when the work ends: the store itself knows what it has, so nothing is stored twice. What is then
-still missing, `python -m pipeline sync` stores later.
+still missing, `python -m pipeline sync` stores later. A store that fails, however often, costs one line, at its first failure.
 """
 
 import fcntl
@@ -23,6 +23,7 @@ from pipeline.tracking.records import Record
 
 Store = Literal["mlflow", "wandb"]
 NAMES: dict[Store, str] = {"mlflow": "MLflow", "wandb": "Weights & Biases"}
+_SYNC = "`python -m pipeline sync`"
 _PATIENCE_S = 60.0  # for the last records, when the work is done
 _WAIT_S, _LONGEST_WAIT_S = 30.0, 600.0  # before a follower that failed is started again
 
@@ -30,8 +31,8 @@ _WAIT_S, _LONGEST_WAIT_S = 30.0, 600.0  # before a follower that failed is start
 class Follower:
     """A projection that lets another process read the journal; it needs no record itself."""
 
-    def __init__(self, store: Store, journal: Path, *, warn: Callable[[str], None] | None = None) -> None:
-        """Name store and journal; the process starts with the first record. `warn` takes the line of the first failure."""
+    def __init__(self, store: Store, journal: Path, *, warn: Callable[[str], None]) -> None:
+        """Name store and journal; the process starts with the first record. `warn` takes one line at most."""
         self.name = NAMES[store]
         self._store, self._journal, self._warn = store, journal, warn
         self._process: subprocess.Popen[bytes] | None = None
@@ -44,7 +45,10 @@ class Follower:
         """Start the process, also in place of one that failed a while ago."""
         if self._process is not None and self._process.poll() is not None:
             self._failed = self._reason()
-            self._tell(f"fails and is tried again: {self._failed}")
+            self._tell(
+                f"lacks part of this run so far: {self._failed}; it is tried again until the end, "
+                f"and {_SYNC} stores what is missing then"
+            )
             self._process = None
             self._next_s = time.monotonic() + self._wait_s
             self._wait_s = min(2 * self._wait_s, _LONGEST_WAIT_S)
@@ -52,7 +56,7 @@ class Follower:
             self._start()
 
     def close(self) -> None:
-        """Let the process store the rest, at the second try if need be; raise RuntimeError with the reason when it cannot."""
+        """Let the process store the rest, at the second try if need be."""
         if not self._started:
             return
         self._started = False
@@ -65,8 +69,9 @@ class Follower:
             self._start()  # a store that was deleted is made anew, one that was locked may be free
             second = self._finish(until_s)
         if second is not None:
-            raise RuntimeError(f"{second}; `python -m pipeline sync` tries again")
-        self._tell(f"failed, was tried again and has everything now: {first}")
+            self._tell(f"lacks part of this run: {second}; {_SYNC} tries again")
+        else:
+            self._tell(f"failed, was tried again and has everything now: {first}")
 
     def _start(self) -> None:
         command = [sys.executable, "-m", "pipeline", "sync", "--run", str(self._journal.parent), "--follow"]
@@ -106,7 +111,7 @@ class Follower:
         return lines[-1] if lines else f"it ended without a word, exit code {self._process.returncode}"
 
     def _tell(self, what: str) -> None:
-        if self._warn is not None and not self._told:
+        if not self._told:
             self._told = True
             self._warn(f"{self.name} {what}")
 

@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 
 from pipeline.config import MlflowSettings
+from pipeline.tracking import Record
+from pipeline.tracking.follower import Follower
 
 
 @pytest.fixture(scope="session")
@@ -40,3 +42,28 @@ def only_run(settings: MlflowSettings) -> Any:
     (experiment,) = (found for found in client.search_experiments() if found.name == settings.experiment)
     (run,) = client.search_runs([experiment.experiment_id])
     return client, run
+
+
+@pytest.fixture
+def failing_early(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have a store that fails do so before the second record, as in a training that takes long."""
+    show = Follower.show
+
+    def waiting(self: Follower, record: Record) -> None:
+        show(self, record)
+        if self._process is not None:
+            self._process.wait(timeout=60)
+
+    monkeypatch.setattr(Follower, "show", waiting)
+
+
+@pytest.fixture
+def failing_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have nobody look at a store after the first record until the work is done, as in a training of seconds."""
+    show = Follower.show
+
+    def looking_once(self: Follower, record: Record) -> None:
+        if not self._started:
+            show(self, record)
+
+    monkeypatch.setattr(Follower, "show", looking_once)
