@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,16 @@ from serving.schema import Array
 _SAME = 1e-6  # a metric measured twice on the same rows by the same file
 
 
+@dataclass(frozen=True)
+class _Winner:
+    """The chosen file: what the benchmark found of it, its bytes, and their answers: (rows, *shape) to (rows, outputs)."""
+
+    row: Row
+    listed: Listed
+    payload: bytes
+    answer: partial[Array]
+
+
 def run(
     config: Config,
     prepared: Prepared,
@@ -47,56 +58,38 @@ def run(
 
     Raises GateRefused where none fits, with a line for each candidate; `decision.json` stays below `select.partial`.
     """
-    section = config.select
     benchmark = msgspec.json.decode(benchmarked.read(Benchmarked.BENCHMARK), type=Benchmark)
-    made = [one for one in (exported, quantized) if one is not None]
-    candidates = _candidates(benchmark, made)
-    rows = [row_of(benchmark, listed, files, provider) for files, listed, provider in candidates.values()]
+    candidates = _candidates(benchmark, [made for made in (exported, quantized) if made is not None])
+    rows = {name: row_of(benchmark, listed, files, provider) for name, (files, listed, provider) in candidates.items()}
     gone = unmade(quantized.read(Quantized.QUANTIZATION), [one.file for one in quantized.listed]) if quantized else []
-    decision = decide(rows, prepared.schema.classes, section, gone=gone)
+    decision = decide(list(rows.values()), prepared.schema.classes, config.select, gone=gone)
     record = {"policy": config.section("select"), **msgspec.to_builtins(decision)}
     if decision.winner is None:
         _write(out, record)
-        raise GateRefused(*refusal_lines(decision, rows, section))
+        raise GateRefused(*refusal_lines(decision, list(rows.values()), config.select))
     tracker.event("table", lines=_in_words(decision))
 
-    files, listed, provider = candidates[decision.winner]
-    payload = files.read(listed.file)
-    row = next(row for row in rows if row.file == decision.winner)
-    predictor = Predictor(
-        payload, schema=prepared.schema, runtime=RUNTIME[listed.format], threads=row.threads, provider=provider
-    )
-    answer = partial(_answers, predictor, size=_batch_size(benchmark))
-    metrics = {"validation": _validated(config, prepared, row, answer)}
-    if section.evaluate_test:
-        metrics["test"] = _tested(config, prepared, model, row, answer, tracker)
-    bundle_artifact(
-        config,
-        prepared,
-        _as_measured(listed, row),
-        payload,
-        folder=out / "bundle",
-        run=model.folder.parent.name,
-        answer=answer,
-        metrics=metrics,
-        provider=provider,
-    )
-    record["chosen"] = _lineage(prepared, listed, row) | {"metrics": metrics}
-    _write(out, record)
-    numbers = _numbers(row, metrics)
+    files, listed, _ = candidates[decision.winner]
+    winner = _opened(prepared, benchmark, rows[decision.winner], listed, files)
+    metrics = {"validation": _validated(config, prepared, winner)}
+    if config.select.evaluate_test:
+        metrics["test"] = _tested(config, prepared, model, winner, tracker)
+    _bundle(config, prepared, model, winner, metrics, out / "bundle")
+    _write(out, record | {"chosen": _lineage(prepared, winner) | {"metrics": metrics}})
+    numbers = _numbers(winner.row, metrics)
     tracker.metrics(numbers)
-    return Outcome(_summary(row, decision, metrics), metrics=numbers)
+    return Outcome(_summary(winner.row, decision, metrics), metrics=numbers)
 
 
 def _candidates(benchmark: Benchmark, made: Sequence[Files]) -> dict[str, tuple[Files, Listed, Provider]]:
     """Return every file with every provider that the benchmark was told to measure, by the name of its row."""
-    providers = benchmark.conditions.get("providers", ["cpu"])
+    precisions, providers = benchmark.conditions.get("precisions"), benchmark.conditions.get("providers", ["cpu"])
     return {
         name_of(listed.file, provider): (files, listed, provider)
         for files in made
         for listed in files.listed
         for provider in providers_for(listed, providers)
-        if _wanted(benchmark, listed)
+        if precisions is None or listed.precision in precisions
     }
 
 
@@ -124,18 +117,15 @@ def row_of(benchmark: Benchmark, listed: Listed, files: Files, provider: Provide
     )
 
 
-def _wanted(benchmark: Benchmark, listed: Listed) -> bool:
-    """Return whether a file is a candidate: one of a precision that the benchmark was told to leave out is none."""
-    precisions = benchmark.conditions.get("precisions")
-    return precisions is None or listed.precision in precisions
-
-
-def _as_measured(listed: Listed, row: Row) -> Listed:
-    """Return a listed file with what was found of its answers on the provider of its row, beside what was proven on cpu."""
-    if row.provider == "cpu":
-        return listed
-    found = {"provider": row.provider, "like_cpu": msgspec.to_builtins(row.parity)}
-    return msgspec.structs.replace(listed, parity=listed.parity | found)
+def _opened(prepared: Prepared, benchmark: Benchmark, row: Row, listed: Listed, files: Files) -> _Winner:
+    """Load a listed file on the provider of its row; beside what was proven of it on cpu stands what was found there."""
+    payload, runtime = files.read(listed.file), RUNTIME[listed.format]
+    predictor = Predictor(payload, schema=prepared.schema, runtime=runtime, threads=row.threads, provider=row.provider)
+    if row.provider != "cpu":
+        found = {"provider": row.provider, "like_cpu": msgspec.to_builtins(row.parity)}
+        listed = msgspec.structs.replace(listed, parity=listed.parity | found)
+    size = int(max(benchmark.conditions["plan"]["batch_sizes"]))
+    return _Winner(row, listed, payload, partial(_answers, predictor, size=size))
 
 
 def _answers(predictor: Predictor, inputs: Array, *, size: int) -> Array:
@@ -143,13 +133,9 @@ def _answers(predictor: Predictor, inputs: Array, *, size: int) -> Array:
     return np.concatenate([predictor.predict(inputs[start : start + size]) for start in range(0, len(inputs), size)])
 
 
-def _batch_size(benchmark: Benchmark) -> int:
-    return int(max(benchmark.conditions["plan"]["batch_sizes"]))
-
-
-def _validated(config: Config, prepared: Prepared, row: Row, answer: partial[Array]) -> dict[str, Any]:
+def _validated(config: Config, prepared: Prepared, winner: _Winner) -> dict[str, Any]:
     """Score the bytes that go into the bundle once more, and refuse where that is not what the benchmark says of them."""
-    scored = _scored(config, prepared, "validation", answer)
+    row, scored = winner.row, _scored(config, prepared, "validation", winner.answer)
     headline, benchmarked = prepared.schema.headline, row.metric
     value = scored["metrics"][headline]["value"]
     assert benchmarked is not None
@@ -161,13 +147,11 @@ def _validated(config: Config, prepared: Prepared, row: Row, answer: partial[Arr
     return scored | {"drop": msgspec.to_builtins(row.drop)}
 
 
-def _tested(
-    config: Config, prepared: Prepared, model: Model, row: Row, answer: partial[Array], tracker: Tracker
-) -> dict[str, Any]:
+def _tested(config: Config, prepared: Prepared, model: Model, winner: _Winner, tracker: Tracker) -> dict[str, Any]:
     """Score the winner on the test split; the read is written down before a row is answered."""
-    reads, allowed = record_read(prepared, model, artifact=row.sha256), config.evaluate.test_reads
+    reads, allowed = record_read(prepared, model, artifact=winner.row.sha256), config.evaluate.test_reads
     tracker.event("test_split_read", count=reads)
-    scored = _scored(config, prepared, "test", answer)
+    scored = _scored(config, prepared, "test", winner.answer)
     return scored | {"test_reads": {"count": reads, "allowed": allowed, "exceeded": reads > allowed}}
 
 
@@ -185,8 +169,24 @@ def _scored(config: Config, prepared: Prepared, split: Split, answer: partial[Ar
     return {"rows": len(targets), "confidence": section.confidence, "metrics": as_json(found)}
 
 
-def _lineage(prepared: Prepared, listed: Listed, row: Row) -> dict[str, Any]:
+def _bundle(config: Config, prepared: Prepared, model: Model, winner: _Winner, metrics: dict[str, Any], folder: Path) -> None:
+    """Write the bundle: the very bytes that were measured, with the answers that were scored."""
+    bundle_artifact(
+        config,
+        prepared,
+        winner.listed,
+        winner.payload,
+        folder=folder,
+        run=model.folder.parent.name,
+        answer=winner.answer,
+        metrics=metrics,
+        provider=winner.row.provider,
+    )
+
+
+def _lineage(prepared: Prepared, winner: _Winner) -> dict[str, Any]:
     """Return the winner, and the digests from rows to artifact that it came along."""
+    row, listed = winner.row, winner.listed
     return {
         "file": listed.file,
         "provider": row.provider,

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from pipeline.artifacts import Prepared
 from pipeline.config import Config
+from pipeline.config.train_sections import TrainConfig
 from pipeline.models.deployable import Deployable, preprocessed_shape, preprocessing
 from pipeline.models.registry import Architecture, build
 from pipeline.training import tuning
@@ -64,12 +65,7 @@ def assemble(
     device = choose_device(section.device)
     make_reproducible(config.seed)
     statistics = prepared.statistics
-    if given is None:
-        architecture = architecture_of(config, schema, statistics)
-        net = build(architecture, source=source)
-        initialize(net, section.init)
-    else:
-        architecture, net = given
+    architecture, net = given or _initialized(config, schema, statistics, source)
     last = wants_channels_last(section.channels_last, net)
     net = net.to(device)
     if last:
@@ -84,10 +80,7 @@ def assemble(
     made |= {"channels_last": last, "autocast": str(autocast) if autocast else "float32"}
     trial = _Trial(net, objective, rows, autocast, architecture, config.train.early_stopping.monitor)
     with kept_rng():
-        if "batch_size" not in made:
-            made |= fitting_sizes(trial.run, size, batch_size=section.batch_size, accumulate=section.accumulate)
-        else:
-            trial.run(made["batch_size"], made["accumulate"])
+        made |= _sizes(trial, section, size, made)
         if made["batch_size"] != size:
             rows = open_rows(config, prepared, deployable, made["batch_size"], device, in_memory=in_memory)
         made |= _measured(config, prepared, architecture, source, trial, made)
@@ -97,6 +90,16 @@ def assemble(
     halve = section.accumulate == "auto"
     options = StepOptions(clip_norm=section.clip_norm, clip_value=section.clip_value, autocast=autocast, halve=halve)
     return Assembly(schema, architecture, deployable, rows, objective, state, options, made)
+
+
+def _initialized(
+    config: Config, schema: Schema, statistics: dict[str, Any], source: bytes | None
+) -> tuple[Architecture, nn.Module]:
+    """Return the network that `model` names, as it begins, and how it is built."""
+    architecture = architecture_of(config, schema, statistics)
+    net = build(architecture, source=source)
+    initialize(net, config.train.init)
+    return architecture, net
 
 
 def architecture_of(config: Config, schema: Schema, statistics: dict[str, Any]) -> Architecture:
@@ -147,6 +150,14 @@ class _Trial:
             self.objective.loss(outputs.float(), targets).backward()
 
         return step
+
+
+def _sizes(trial: _Trial, section: TrainConfig, size: int, chosen: dict[str, Any]) -> dict[str, Any]:
+    """Return the rows of a step, and its parts, that memory suffices for; those of a resumed training are only tried out."""
+    if "batch_size" in chosen:
+        trial.run(chosen["batch_size"], chosen["accumulate"])
+        return {}
+    return fitting_sizes(trial.run, size, batch_size=section.batch_size, accumulate=section.accumulate)
 
 
 def _measured(
