@@ -1,0 +1,1 @@
+"""How fast the training loop is, beside other loops: `python -m benchmarks.training`, see docs/training-speed.md."""
