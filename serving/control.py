@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
@@ -23,14 +24,15 @@ from serving.errors import BundleError, ServingError, without_folder
 POLL_S = 0.1
 _ORDER, _LOCK, _SWAPPING = "order.json", "order.lock", "swap.lock"
 _NEVER = -1, -1
+Result = Literal["done", "refused"]
 
 
 class Order(msgspec.Struct, frozen=True):
     """What every worker is to do: serve `bundle`, whose content is `seal` and whose artifact `digest`; end soon when draining.
 
     served: what the last order that all workers followed made them serve; a worker that starts late begins there. before: what
-    they served until then, to go back to. settled: the last generation of which it is known what became of it. refused: why a
-    folder was no bundle, so that nothing was ordered; refusals: how often that was so.
+    they served until then, to go back to. settled: the last generation of which it is known what became of it. refused: why the
+    last swap that failed did; refusals: how many did. untold: what came of swaps that no worker has counted yet.
     """
 
     generation: int = 0
@@ -45,8 +47,7 @@ class Order(msgspec.Struct, frozen=True):
     settled: int = 0
     refused: str = ""
     refusals: int = 0
-    swaps: int = 0
-    counted: tuple[int, int] = (0, 0)  # swaps, refusals
+    untold: tuple[Result, ...] = ()
     draining: bool = False
 
 
@@ -119,28 +120,29 @@ class Control:
             present = self.order()
             if present.generation != order.generation:
                 return
-            changes: dict[str, object] = {"settled": order.generation, "swaps": present.swaps + followed}
-            if followed and present.served_seal != order.seal:
-                changes |= {"served": order.bundle, "served_seal": order.seal, "served_digest": order.digest}
-                changes |= {"before": present.served, "before_seal": present.served_seal}
+            changes: dict[str, object] = {"settled": order.generation}
+            if followed:
+                changes["untold"] = (*present.untold, "done")
+                if present.served_seal != order.seal:
+                    changes |= {"served": order.bundle, "served_seal": order.seal, "served_digest": order.digest}
+                    changes |= {"before": present.served, "before_seal": present.served_seal}
             self._give(present, **changes)
 
     def refuse(self, reason: str) -> None:
         """Note why a swap failed, for every worker to tell."""
         with self._locked():
             order = self.order()
-            self._give(order, refused=reason, refusals=order.refusals + 1)
+            self._give(order, refused=reason, refusals=order.refusals + 1, untold=(*order.untold, "refused"))
 
-    def uncounted(self) -> dict[str, int]:
-        """Return how many swaps were done and refused since any worker asked: whoever asks has to count them."""
-        order = self.order()
-        if order.counted == (order.swaps, order.refusals):
-            return {}
+    def uncounted(self) -> tuple[Result, ...]:
+        """Return what came of each swap since any worker asked: whoever asks has to count them."""
+        if not self.order().untold:
+            return ()
         with self._locked():
             order = self.order()
-            done, refused = order.swaps - order.counted[0], order.refusals - order.counted[1]
-            self._give(order, counted=(order.swaps, order.refusals))
-        return {result: number for result, number in (("done", done), ("refused", refused)) if number}
+            if order.untold:  # nobody else was faster
+                self._give(order, untold=())
+            return order.untold
 
     def drain(self) -> None:
         """Tell every worker that the service is about to stop."""

@@ -105,9 +105,7 @@ class Service:
         """Write down a request that went to no model."""
         total = time.monotonic() - request.arrived
         entry = Entry(endpoint.protocol, status, "", 0, 0.0, 0.0, 0.0, 0.0, 0.0, total, 0, request.id, time.time(), reason)
-        if self.settings.traced:
-            entry.path, entry.traceparent = request.path, request.header("traceparent") or ""
-        self.ledger.record(entry)
+        self._record(entry, request)
 
     def facts(self) -> ModelFacts | None:
         """Return what is known of the live model."""
@@ -135,8 +133,8 @@ class Service:
                 self.report(refused)
             if order.refusals != self._refusals:  # by another worker, or there was no bundle at all
                 self.fleet.refused, self._refusals = order.refused, order.refusals
-            for result, number in self.control.uncounted().items():
-                self.ledger.count("slipway_swaps_total", {"result": result}, number)
+            for result in self.control.uncounted():
+                self.ledger.count("slipway_swaps_total", {"result": result})
 
     def report(self, refused: str | None = None) -> None:
         """Say what this worker serves."""
@@ -151,14 +149,16 @@ class Service:
 
     def _written_down(self, job: Job, reply: Reply) -> Reply:
         model, outputs = job.model, job.outputs
-        entry = job.entry(reply, "live" if model is None else self.fleet.role(model))
-        if self.settings.traced:
-            entry.path, entry.traceparent = job.request.path, job.request.header("traceparent") or ""
-        self.ledger.record(entry)
+        self._record(job.entry(reply, "live" if model is None else self.fleet.role(model)), job.request)
         if outputs is not None and self.fleet.shadow is not None and model is self.fleet.live:
             assert job.work is not None
             follow(self.fleet.shadow, job.work.rows, outputs, job.computed - job.decoded, self.ledger)
         return deflated(reply, job.request.header("accept-encoding"))
+
+    def _record(self, entry: Entry, request: Request) -> None:
+        if self.settings.traced:
+            entry.path, entry.traceparent = request.path, request.header("traceparent") or ""
+        self.ledger.record(entry)
 
     def _queue_rows(self) -> float:
         return float(sum(model.engine.queue_rows for model in self.fleet.models().values()))

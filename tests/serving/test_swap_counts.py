@@ -51,4 +51,4 @@ def test_what_became_of_a_swap_is_told_to_one_worker_only(tmp_path: Path) -> Non
     parent.settle(parent.order_swap(site.two), followed=True)
     parent.refuse("unfit")
     parent.refuse("unfit")
-    assert [one.uncounted(), other.uncounted(), one.uncounted()] == [{"done": 1, "refused": 2}, {}, {}]
+    assert [one.uncounted(), other.uncounted(), one.uncounted()] == [("done", "refused", "refused"), (), ()]
