@@ -54,10 +54,11 @@ def body_of(reply: Reply) -> Any:
     return json.loads(reply.body, parse_constant=refuse)
 
 
-def trees(words: list[str]) -> st.SearchStrategy[Any]:
-    """Whatever JSON may hold, with keys and texts that mean something here and there."""
+def bodies(words: list[str]) -> st.SearchStrategy[Any]:
+    """Whatever JSON may hold, with keys and texts that mean something here and there, and often as keys of the whole."""
     leaves = st.none() | st.booleans() | st.floats() | st.integers() | st.text(max_size=3) | st.sampled_from(words)
     keys = st.sampled_from(words) | st.text(max_size=2)
-    return st.recursive(
+    trees = st.recursive(
         leaves, lambda tree: st.lists(tree, max_size=3) | st.dictionaries(keys, tree, max_size=3), max_leaves=12
     )
+    return trees | st.dictionaries(st.sampled_from(words), trees, max_size=3)

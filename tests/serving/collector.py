@@ -11,7 +11,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from tests.serving.server import LIMIT_S
 
-SERVER, INTERNAL, ERROR = 2, 1, 2  # of opentelemetry.proto.trace.v1
+SERVER, ERROR = 2, 2  # of opentelemetry.proto.trace.v1
 
 
 @dataclass

@@ -1,15 +1,16 @@
-"""The same rows in the forms of MLflow's protocol, for models of each kind."""
+"""The same rows in the forms of protocols that take rows and columns, and codecs for models of each kind."""
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import numpy as np
 
-from serving.protocols.mlflow_scoring import Codec
+from serving.facts import ModelFacts
 from serving.schema import Feature, Schema
 from tests.serving.asking import facts_of
 from tests.serving.conftest import FEATURES, IMAGE, MESSY, TABLE
 
-SPLIT = "dataframe_split"
+C = TypeVar("C")
 ROWS = [[1.0, 2.0, 0.5], [-1.0, 0.25, 1.5]]
 EXPECTED = np.array(ROWS, dtype=np.float32)
 TURNED = [FEATURES[2], FEATURES[0], FEATURES[1]]  # the same columns in another order
@@ -27,7 +28,11 @@ ONE = Schema(
     unused=("id",),
 )
 
-table, messy, image, one = (Codec(facts_of(schema)) for schema in (TABLE, MESSY, IMAGE, ONE))
+
+def codecs(codec: Callable[[ModelFacts], C]) -> tuple[C, C, C, C]:
+    """A codec for a model of plain numbers, of cells of every kind, of images, and of one feature."""
+    table, messy, image, one = (codec(facts_of(schema)) for schema in (TABLE, MESSY, IMAGE, ONE))
+    return table, messy, image, one
 
 
 def records(names: Any, rows: Any) -> list[dict[str, Any]]:

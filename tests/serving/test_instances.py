@@ -11,17 +11,13 @@ from hypothesis import strategies as st
 from serving.columns import Encoder
 from serving.errors import InvalidInput, Overloaded, Refusal, TooLarge, Unauthorized, UnsupportedMedia
 from serving.protocols.instances import Codec, refuse, status
-from serving.schema import Feature, Schema
-from tests.serving.asking import body_of, facts_of, request_of, rows_in, trees
+from tests.serving.asking import bodies, body_of, facts_of, request_of, rows_in
 from tests.serving.conftest import FEATURES, IMAGE, MESSY, REGRESSION, TABLE, rows_of
+from tests.serving.forms import EXPECTED, ROWS, codecs, columns, records
 
-ROWS = [[1.0, 2.0, 0.5], [-1.0, 0.25, 1.5]]
-RECORDS = [dict(zip(FEATURES, row, strict=True)) for row in ROWS]
-COLUMNS = {name: [row[index] for row in ROWS] for index, name in enumerate(FEATURES)}
+RECORDS, COLUMNS = records(FEATURES, ROWS), columns(FEATURES, ROWS)
 CELLS: list[list[Any]] = [[30, True, "Bern", "2001-02-03", 2.5], [None, "no", "Rome", None, 7]]
-ONE = Schema(task="regression", kind="table", shape=(1,), target="y", minimum=0, maximum=9, features=(Feature("x", 0, 9),))
-
-table, messy, image, one = (Codec(facts_of(schema)) for schema in (TABLE, MESSY, IMAGE, ONE))
+table, messy, image, one = codecs(Codec)
 
 
 @pytest.mark.parametrize(
@@ -36,7 +32,7 @@ table, messy, image, one = (Codec(facts_of(schema)) for schema in (TABLE, MESSY,
     ],
 )
 def test_rows_and_columns_give_the_same_numbers(body: Any) -> None:
-    np.testing.assert_array_equal(rows_in(table, body), np.array(ROWS, dtype=np.float32))
+    np.testing.assert_array_equal(rows_in(table, body), EXPECTED)
 
 
 def test_cells_of_every_kind_images_and_bare_values_are_taken() -> None:
@@ -104,13 +100,9 @@ def test_what_does_not_fit_is_refused_with_its_place(codec: Codec, body: Any, fi
 
 
 WORDS = ["instances", "inputs", "parameters", "signature_name", "x", *FEATURES]
-TREES = trees(WORDS)
 
 
-@given(
-    body=TREES | st.dictionaries(st.sampled_from(WORDS), TREES, max_size=3),
-    codec=st.sampled_from([table, messy, image, one]),
-)
+@given(body=bodies(WORDS), codec=st.sampled_from([table, messy, image, one]))
 def test_whatever_is_sent_becomes_rows_or_a_refusal(body: Any, codec: Codec) -> None:
     with contextlib.suppress(InvalidInput):
         assert len(codec.parse(request_of(body)).rows) > 0

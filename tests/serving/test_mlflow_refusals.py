@@ -7,28 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.errors import (
-    InvalidInput,
-    TooLarge,
-)
+from serving.errors import InvalidInput, TooLarge
 from serving.protocols.mlflow_scoring import Codec, refuse
 from serving.schema import Schema
-from tests.serving.asking import body_of, facts_of, request_of, rows_in, trees
+from tests.serving.asking import bodies, body_of, facts_of, request_of, rows_in
 from tests.serving.conftest import FEATURES, IMAGE, MESSY, TABLE
-from tests.serving.forms import (
-    NAMES,
-    ROWS,
-    SPLIT,
-    TURNED,
-    columns,
-    csv_of,
-    image,
-    messy,
-    one,
-    records,
-    table,
-)
+from tests.serving.forms import NAMES, ROWS, TURNED, codecs, columns, csv_of, records
 
+SPLIT = "dataframe_split"
+table, messy, image, one = codecs(Codec)
 BAD = "expected a number, got a string"
 REFUSED: list[tuple[Codec, Any, str | None, str]] = [
     # the form
@@ -116,13 +103,9 @@ def test_what_does_not_fit_is_refused_with_its_place(codec: Codec, body: Any, fi
 
 
 WORDS = ["dataframe_split", "dataframe_records", "instances", "inputs", "params", "columns", "data", "index", "x", *FEATURES]
-TREES = trees(WORDS)
 
 
-@given(
-    body=TREES | st.dictionaries(st.sampled_from(WORDS), TREES, max_size=3),
-    codec=st.sampled_from([table, messy, image, one]),
-)
+@given(body=bodies(WORDS), codec=st.sampled_from([table, messy, image, one]))
 def test_whatever_is_sent_becomes_rows_or_a_refusal(body: Any, codec: Codec) -> None:
     with contextlib.suppress(InvalidInput):
         assert len(codec.parse(request_of(body)).rows) > 0

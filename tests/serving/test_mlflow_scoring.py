@@ -9,28 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from serving.columns import Encoder
-from serving.errors import (
-    UnsupportedMedia,
-)
+from serving.errors import UnsupportedMedia
 from serving.protocols.mlflow_scoring import Codec, refuse
 from serving.schema import Feature, Schema
 from tests.serving.asking import facts_of, request_of, rows_in
 from tests.serving.conftest import FEATURES, IMAGE, MESSY, rows_of
-from tests.serving.forms import (
-    CELLS,
-    EXPECTED,
-    NAMES,
-    ROWS,
-    TURNED,
-    TURNED_ROWS,
-    columns,
-    csv_of,
-    image,
-    messy,
-    one,
-    records,
-    table,
-)
+from tests.serving.forms import CELLS, EXPECTED, NAMES, ROWS, TURNED, TURNED_ROWS, codecs, columns, csv_of, records
+
+table, messy, image, one = codecs(Codec)
 
 
 @pytest.mark.parametrize(
