@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from granian import loops
 from granian.constants import HTTPModes, Interfaces
 from granian.http import HTTP1Settings
 from granian.log import LogLevels
@@ -24,6 +25,7 @@ from serving.planning import refuse_oversubscription, usable_cpus
 from serving.settings import Settings
 from serving.shared_folder import shared_folder
 from serving.supervisor import Supervisor, tell_when_ready
+from serving.turns import event_loop
 
 _CONNECTIONS = 4096  # at a time, for each worker; idle and slow ones cost some kB each
 _HEADERS = 65_536  # bytes of a request's headers; more get 431
@@ -102,6 +104,7 @@ def _usable_address(host: str, port: int) -> str:
 def _serve(
     options: argparse.Namespace, settings: Settings, control: Control, address: str, greet: Callable[[], object]
 ) -> None:
+    loops.register("auto")(event_loop)  # whatever other loops are installed, a worker has the one that is tested
     server = Supervisor(
         control,
         options.bundle,
