@@ -31,7 +31,8 @@ from serving.tickets import Piece, Settled, Ticket, deliver, settle, too_late
 INLINE_S = 0.001  # a call of the model that is shorter than this is cheaper than a hand-over, and holds nobody up
 _CHUNK_S = 0.02  # a large request is computed in pieces of about this long, so that others get in between
 _SIZES = (1, 2, 4, 8, 16, 32, 64)
-_WORTH = 0.9  # a larger batch is worth its delay when it takes less than this share of the time for each row
+_HANDOVER_S = 0.00035  # what a call costs a worker beside the model: two wake-ups, and caches that others have filled meanwhile
+_WORTH = 1.06  # the smallest batch is taken whose rows take at most so many times what they take in the best one
 _MEMORY = 0.9  # of the running mean of seconds for each row
 _SURPRISE = 4.0  # times the mean that a call may count
 
@@ -194,15 +195,14 @@ class Engine:
 
 def _measured(predict: Callable[[Array], Array], shape: tuple[int, ...], batch_rows: int) -> tuple[int, float, float]:
     """Return the batch size that pays, seconds for each row of it, and seconds of a call with one row."""
-    first = _seconds(predict, np.zeros((1, *shape), dtype=np.float32))
-    best, row_s = 1, first
-    for size in _SIZES[1:]:
-        if size * row_s > 2 * _CHUNK_S or (batch_rows and size > batch_rows):
+    row_s: dict[int, float] = {}  # by batch size
+    for size in _SIZES:
+        if size > 1 and (size * min(row_s.values()) > 2 * _CHUNK_S or (batch_rows and size > batch_rows)):
             break
-        each = _seconds(predict, np.zeros((size, *shape), dtype=np.float32)) / size
-        if each < _WORTH * row_s:
-            best, row_s = size, each
-    return batch_rows or best, row_s, first
+        row_s[size] = _seconds(predict, np.zeros((size, *shape), dtype=np.float32)) / size
+    costs = {size: seconds + _HANDOVER_S / size for size, seconds in row_s.items()}
+    best = next(size for size, cost in costs.items() if cost <= _WORTH * min(costs.values()))
+    return batch_rows or best, row_s[best], row_s[1]
 
 
 def _seconds(predict: Callable[[Array], Array], rows: Array) -> float:

@@ -247,9 +247,14 @@ def test_who_has_left_in_the_same_turn_costs_the_others_nothing(make: Make) -> N
 
 def test_the_batch_size_is_what_pays(make: Make) -> None:
     fixed_cost, _ = make(batch_rows=0, call_s=0.004)
-    no_gain, _ = make(batch_rows=0, row_s=0.004, call_s=0.0)
+    no_gain, _ = make(batch_rows=0, row_s=0.008, call_s=0.0)
     assert fixed_cost.batch_rows > 1
     assert no_gain.batch_rows == 1
+
+
+def test_a_batch_pays_for_hand_overs_even_where_the_model_gains_nothing(make: Make) -> None:
+    engine, _ = make(batch_rows=0, row_s=0.0015, call_s=0.0)
+    assert 1 < engine.batch_rows < 16
 
 
 def test_a_large_request_keeps_a_newcomer_for_one_piece_only(make: Make) -> None:
