@@ -65,6 +65,7 @@ class Decoder:
         self._schema, self._limits = schema, limits or Limits()
         self._encoder = None if schema.plain else encoder or Encoder(schema)
         self._most = self._limits.most_rows(schema)
+        self._width = prod(schema.shape) if schema.features else 1  # values of a record; there are none without features
         # A row as it is sent: a date is one cell, which becomes two values.
         self._shape = schema.shape if self._encoder is None else (len(schema.features),)
         value: Any = float if self._encoder is None else bool | int | float | str | None
@@ -87,7 +88,7 @@ class Decoder:
         """Return rows as `decode` does, and under which key they stood."""
         if len(body) > 2 * self._most:  # no row is shorter than two bytes
             field = "records" if b'"records"' in body[:99] else "inputs"
-            strict_json.check_size(body, self._limits, width=prod(self._schema.shape), field=field)
+            strict_json.check_size(body, self._limits, width=self._width, field=field)
             check_lists(body, self._schema, self._limits, field)
         parsed = self._parsed(body)
         inputs: Any = parsed.inputs
@@ -104,8 +105,8 @@ class Decoder:
             keys += within
         if not 0 < len(rows) <= self._most:
             check_count(len(rows), self._schema, self._limits, field)
-        # As many quotes as the keys have that were understood: then there are no others, and so none twice.
-        if body.count(b'"') != 2 * keys and strict_json.keys_of(body) != keys and (fault := strict_json.repeated(body)):
+        # As many keys as were understood: then there are no others, and so none twice.
+        if not strict_json.has_keys(body, keys) and (fault := strict_json.repeated(body)):
             raise fault
         return (self._array(rows, field) if self._encoder is None else self._encoded(self._encoder, rows, field)), field
 

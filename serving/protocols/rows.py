@@ -15,6 +15,7 @@ from serving.facts import Limits
 from serving.finite import all_finite
 from serving.schema import Array, Schema
 
+_LITTLE = 65_536  # bytes; the lists in so few take some MB at most, and are counted sooner once they are parsed
 _OBJECTS, _LISTS, _KEYS = 2, 3, 8  # more than rows as arrays have around them in any protocol, the names of features left out
 
 
@@ -50,7 +51,7 @@ def check_lists(body: bytes, schema: Schema, limits: Limits, field: str | None =
     shape = (len(schema.features),) if schema.features else schema.shape
     lists = sum(prod(shape[:depth]) for depth in range(len(shape)))  # of a row
     most = limits.most_rows(schema)
-    if len(body) <= 2 * most or body.count(b"{") > _OBJECTS:
+    if len(body) <= max(_LITTLE, 2 * most) or body.count(b"{") > _OBJECTS:
         return
     if body.count(b"[") > most * lists + _LISTS and body.count(b'"') <= 2 * (len(schema.features) + _KEYS):
         raise TooLarge(f"the body holds more than the {most:,} rows that one request may hold; send fewer", field=field)

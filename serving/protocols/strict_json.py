@@ -4,6 +4,7 @@
     check_size(body, limits)     # before a parser of one's own: commas bound the values
     check_depth(body, limits)    # and brackets the nesting
     keys_of(body)                # how many keys all objects have together: more than were parsed, and one is there twice
+    has_keys(body, 1)            # whether they are so many, mostly found without a look at each
     repeated(body)               # the first key that an object has twice, with its path
     malformed(body, error)       # why a body is no JSON, in the words of somebody who sent it by mistake
 
@@ -24,6 +25,7 @@ from serving.protocols.json_places import LONGEST_PATH, half_pair, path_to, too_
 from serving.protocols.words import cut
 
 _FEW = 100  # keys that are compared with each other
+_SEARCHED = 256  # bytes that are searched in the time in which one is found; counting looks at each alone, and takes longer
 _BAD_BYTE = re.compile(r"\(byte (?P<position>\d+)\)$")
 _CONSTANT = re.compile(rb"NaN|Infinity")
 # A text, and the colon behind it if it is a key. Possessive: linear in whatever bytes there are.
@@ -59,9 +61,10 @@ def check_size(body: bytes, limits: Limits, *, width: int = 1, field: str | None
     width: values that one object stands for, keys that are absent included. Bounds are from above: each value but the first
     has a comma before it, each object a brace. Texts of nothing but commas could be refused for no reason.
     """
-    if len(body) * width <= 2 * limits.values:  # a value is two bytes with its comma, and so is the shortest object
-        return
-    if body.count(b",") >= limits.values or body.count(b"{") * width > limits.values + width:
+    # A value is two bytes with its comma, and so is the shortest object: few bytes need not be counted.
+    many = len(body) > 2 * limits.values and body.count(b",") >= limits.values
+    wide = len(body) * width > 2 * limits.values and body.count(b"{") * width > limits.values + width
+    if many or wide:
         raise TooLarge(
             f"the body holds more than the {limits.values:,} values of one request; send fewer rows in a request", field=field
         )
@@ -77,6 +80,11 @@ def check_depth(body: bytes, limits: Limits, *, field: str | None = None) -> Non
 def too_deep(limits: Limits, field: str | None = None) -> InvalidInput:
     """Return the refusal of values that are nested too deeply."""
     return InvalidInput(f"values are nested too deeply; {limits.depth} levels are the limit", field=field)
+
+
+def has_keys(body: bytes, count: int) -> bool:
+    """Return whether all objects of a valid document have that many keys together; keys have two quotes each."""
+    return _has_quotes(body, 2 * count) or keys_of(body) == count
 
 
 def keys_of(body: bytes) -> int:
@@ -200,3 +208,14 @@ def _first_fault(tree: Any) -> InvalidInput | None:
 
 _NESTED = {dict, list}
 _FOLLOWED = {dict, list, _Fault}
+
+
+def _has_quotes(body: bytes, count: int) -> bool:
+    if len(body) < _SEARCHED * count:
+        return body.count(b'"') == count
+    at = -1
+    for _ in range(count):
+        at = body.find(b'"', at + 1)
+        if at < 0:
+            return False
+    return body.find(b'"', at + 1) < 0
