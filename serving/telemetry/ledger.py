@@ -9,7 +9,6 @@ ledger.summary()                              # the last minute and drift
 ledger.close()
 """
 
-import logging
 import threading
 import time
 from collections import deque
@@ -19,11 +18,12 @@ from pathlib import Path
 from typing import Any
 
 from serving.facts import ModelFacts
+from serving.telemetry.attempts import Attempts
 from serving.telemetry.drift import SLOT_S, SLOTS, Watch
 from serving.telemetry.entry import Entry
 from serving.telemetry.exposition import add_drift, text_of
 from serving.telemetry.publisher import START, WORKERS, Publisher
-from serving.telemetry.request_log import RequestLog
+from serving.telemetry.request_log import PIECE, RequestLog
 from serving.telemetry.state import Labels, Merge, State, labels_of
 from serving.telemetry.summary import WINDOW_S, last_minute, model_statistics
 from serving.telemetry.tally import RECENT_S, tally, value_counts
@@ -33,12 +33,10 @@ FLUSH_S = 0.25
 FLUSH_ENTRIES = 4096  # that wait: do not wait for the quarter of a second to pass
 
 _MOST_ENTRIES = 16 * FLUSH_ENTRIES  # that wait: from here on who records must flush, so that memory is bounded
-_CHUNK = 256  # entries that are counted in one go: the interpreter is given back about every millisecond
-_LINES = 32  # of the request log that are written in one go, likewise: the larger, the later some request is answered
-_REST_S = 0.0001  # in between
+_CHUNK = 128  # entries that are counted in one go: requests wait for the interpreter meanwhile
+_REST_S, _RESTING = 0.002, 0.5  # after each piece at most, and of the time between flushes: the background must keep up
 _HELD_VALUES, _HELD_ROWS = 4_000_000, 4000  # of inputs that are kept for drift between two looks; 16 MB
 _PER_ROW = _HELD_VALUES // _HELD_ROWS
-_log = logging.getLogger("slipway.serving")
 
 
 class Ledger:
@@ -72,7 +70,7 @@ class Ledger:
         self._traces = traces or Untraced()
         self._started = time.time()
         self._publisher = Publisher(shared)
-        self._faults: set[str] = set()  # parts whose failure was logged
+        self._attempt = Attempts(self._state)
         self._thread: threading.Thread | None = None
         self._wake, self._ending = threading.Event(), False
         self.count("slipway_log_lines_lost_total", {}, 0)
@@ -176,8 +174,9 @@ class Ledger:
         while not self._ending:
             self._wake.wait(FLUSH_S)
             self._wake.clear()
+            self._drain_gently()
             with self._lock:
-                self._drain(rest_s=_REST_S)
+                self._drain_rare()
                 self._publish(force=False)
 
     def _total(self) -> State:
@@ -187,17 +186,23 @@ class Ledger:
         self._publish(force=True)
         return self._publisher.total(self._state)
 
-    def _drain(self, *, rest_s: float = 0.0) -> None:
-        """Count all that waits now. rest_s: how long others may run between chunks."""
+    def _drain_gently(self) -> None:
+        """Count what waits now, a little at a time, so that no request waits for much of it."""
+        left = len(self._waiting)
+        rest_s = min(_REST_S, _RESTING * FLUSH_S * PIECE / max(1, left))
+        while left > 0 and not self._ending:
+            with self._lock:  # not for all of it: who asks for metrics waits no longer than for one chunk
+                left -= self._drain_chunk(left, rest_s)
+            time.sleep(rest_s)
+
+    def _drain(self) -> None:
+        """Count all that waits now."""
         left = len(self._waiting)
         while left > 0:
-            chunk = [self._waiting.popleft() for _ in range(min(left, _CHUNK))]
-            left -= len(chunk)
-            self._attempt("tally", partial(self._count_chunk, chunk))
-            self._attempt("log", partial(self._write, chunk, rest_s))
-            self._attempt("traces", partial(self._traces.write, chunk, self._names))
-            if rest_s and left:
-                time.sleep(rest_s)
+            left -= self._drain_chunk(left)
+        self._drain_rare()
+
+    def _drain_rare(self) -> None:
         for _ in range(len(self._rare)):
             name, labels, value, observed = self._rare.popleft()
             if observed:
@@ -206,10 +211,18 @@ class Ledger:
                 self._state.count(name, labels, value)
         self._attempt("drift", self._look)
 
-    def _count_chunk(self, entries: list[Entry]) -> None:
+    def _drain_chunk(self, most: int, rest_s: float = 0.0) -> int:
+        """Count some of what waits, and return how many at most. rest_s: how long others may run between pieces."""
+        chunk = [self._waiting.popleft() for _ in range(min(most, len(self._waiting), _CHUNK))]
+        self._attempt("tally", partial(self._count_chunk, chunk, rest_s))
+        self._attempt("log", partial(self._write, chunk, rest_s))
+        self._attempt("traces", partial(self._traces.write, chunk, self._names))
+        return _CHUNK
+
+    def _count_chunk(self, entries: list[Entry], rest_s: float = 0.0) -> None:
         live, part = self._models.get("live"), State()
         try:
-            tally(entries, part, self._names, "" if live is None else live.digest)
+            tally(entries, part, self._names, "" if live is None else live.digest, breathe=partial(time.sleep, rest_s))
         except Exception:  # whatever is wrong with one of them: the others are counted
             if len(entries) == 1:
                 raise
@@ -223,12 +236,8 @@ class Ledger:
 
     def _write(self, entries: list[Entry], rest_s: float) -> None:
         if self._log is not None:
-            lost = self._log.lost
-            for start in range(0, len(entries), _LINES):
-                self._log.write(entries[start : start + _LINES])
-                if rest_s:
-                    time.sleep(rest_s)
-            self._state.count("slipway_log_lines_lost_total", (), self._log.lost - lost)
+            lost = self._log.write(entries, breathe=partial(time.sleep, rest_s))
+            self._state.count("slipway_log_lines_lost_total", (), lost)
 
     def _look(self) -> None:
         if self._watch.sample(self._state, time.time()):
@@ -238,13 +247,3 @@ class Ledger:
         now = time.time()
         oldest = {"recent": int((now - WINDOW_S) // RECENT_S), "drift": self._watch.oldest(now)}
         self._attempt("snapshot", partial(self._publisher.publish, self._state, force=force, **oldest))
-
-    def _attempt(self, part: str, work: Callable[[], None]) -> None:
-        """Do a part; where it fails, the service goes on, the failure is counted, and the first of its kind is logged."""
-        try:
-            work()
-        except Exception as error:  # a full disk, or a bug: neither may stop the thread that counts
-            self._state.count("slipway_telemetry_errors_total", (("part", part),), 1)
-            if part not in self._faults:
-                self._faults.add(part)
-                _log.exception("telemetry: %s failed, which is counted from now on and not logged again", part, exc_info=error)

@@ -9,8 +9,9 @@ Lines are written in the background. A disk that is full costs lines, which are 
 import fcntl
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ import msgspec
 from serving.telemetry.entry import Entry
 
 STDERR = Path("-")
+PIECE = 16  # lines that are written in one go: the more, the later some request is answered
 _MOST_VALUES = 10_000  # of inputs in one line
 
 
@@ -64,8 +66,23 @@ class RequestLog:
         self._encoder = msgspec.json.Encoder()
         self._handle = sys.stderr.fileno() if path == STDERR else self._open()
 
-    def write(self, entries: Iterable[Entry]) -> None:
-        """Append a line for each entry; count those that could not be written."""
+    def write(self, entries: Sequence[Entry], *, breathe: Callable[[], object] = lambda: None) -> int:
+        """Append a line for each entry; return how many could not be written, which `lost` counts, too.
+
+        breathe: called after every PIECE lines, to let requests in.
+        """
+        before = self.lost
+        for start in range(0, len(entries), PIECE):
+            self._write(entries[start : start + PIECE])
+            breathe()
+        return self.lost - before
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._path != STDERR:
+            os.close(self._handle)
+
+    def _write(self, entries: Sequence[Entry]) -> None:
         lines = []
         for entry in entries:
             try:
@@ -82,11 +99,6 @@ class RequestLog:
                 self._append(payload)
         except OSError:
             self.lost += len(lines)
-
-    def close(self) -> None:
-        """Close the file."""
-        if self._path != STDERR:
-            os.close(self._handle)
 
     def _open(self) -> int:
         return os.open(self._path, os.O_CREAT | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC, 0o640)
@@ -131,13 +143,20 @@ class RequestLog:
 
 def _line(entry: Entry, inputs: bool) -> Line:
     seconds = entry.read, entry.decode, entry.queue, entry.compute, entry.encode, entry.total
-    times = Times(*[round(each * 1000, 3) for each in seconds])
-    at = datetime.fromtimestamp(entry.at, UTC).isoformat(timespec="milliseconds")
+    times = Times(*[int(each * 1e6 + 0.5) / 1000 for each in seconds])  # as round, in a third of the time
+    second, thousandths = divmod(int(entry.at * 1000), 1000)
+    at = f"{_second(second)}.{thousandths:03d}+00:00"
     line = Line(at, entry.id, entry.protocol, entry.status, entry.model, entry.rows, entry.batch, times)
     line.reason, line.role = entry.reason, entry.role
     if inputs and entry.inputs is not None and entry.inputs.size <= _MOST_VALUES:
         line.inputs = entry.inputs.tolist()
     return line
+
+
+@lru_cache(maxsize=16)
+def _second(since_epoch: int) -> str:
+    """Return a second as the lines have it, without what is smaller: requests of one second need it made once."""
+    return datetime.fromtimestamp(since_epoch, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 def _write_all(handle: int, payload: bytes) -> None:

@@ -1,7 +1,7 @@
 """From a batch of entries to counts, with a few NumPy calls for all: what a request costs here is paid in the background."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,11 +29,19 @@ _TRITON_SUMS = {
 _REJECTED, _CANCELED = {"overloaded", "not_ready"}, {"deadline_exceeded"}
 
 
-def tally(entries: Sequence[Entry], state: State, names: Mapping[str, tuple[str, str]], live: str) -> None:
+def tally(
+    entries: Sequence[Entry],
+    state: State,
+    names: Mapping[str, tuple[str, str]],
+    live: str,
+    *,
+    breathe: Callable[[], object] = lambda: None,
+) -> None:
     """Add entries to `state`.
 
     names: name and version of a model by its digest. live: digest of the model that a request asked for if it names none. What
-    a shadow answered was no client's request and is counted nowhere here.
+    a shadow answered was no client's request and is counted nowhere here. breathe: called every few hundred microseconds, to
+    let requests in.
     """
     entries = [entry for entry in entries if entry.role != "shadow"]
     if not entries:
@@ -46,9 +54,12 @@ def tally(entries: Sequence[Entry], state: State, names: Mapping[str, tuple[str,
     batch = np.array([entry.batch for entry in entries], dtype=np.float64)
     # An entry is its share of the batch that it was computed in: the entries of one batch add up to 1.
     shares = np.divide(rows, batch, out=np.zeros_like(rows), where=batch > 0)
+    breathe()
     _requests(entries, state, times[:, -1])
+    breathe()
     _phases(state, times, asked, answered)
     state.observe("slipway_batch_rows", (), _histogram("slipway_batch_rows", batch[batch > 0], shares[batch > 0]))
+    breathe()
     digests = np.array([entry.model or (live if wanted else "") for entry, wanted in zip(entries, asked, strict=True)])
     for digest in sorted(set(digests.tolist()) - {""}):
         mask = digests == digest
@@ -58,6 +69,7 @@ def tally(entries: Sequence[Entry], state: State, names: Mapping[str, tuple[str,
         failed = [entry for entry, here in zip(entries, mask & asked, strict=True) if here and entry.reason]
         for reason, count in Counter(map(_triton_reason, failed)).items():
             state.count("nv_inference_request_failure", _with(labels, "reason", reason), count)
+    breathe()
     slots = np.array([int(entry.at // RECENT_S) for entry in entries])
     for slot in set(slots.tolist()):
         mask = slots == slot
