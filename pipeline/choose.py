@@ -76,14 +76,14 @@ def choose(
     if isinstance(config.model, CustomConfig) and model_files(config)["model.file"] == ABSENT:
         raise UserError(f"model.file: there is no file {config.model.file!r}; paths are relative to the folder of the command")
     _check_foreseen(stage, config, root, allow)
-    asked = dict(word.partition("=")[::2] for word in words)
+    asked = _asked(words)
     request = Request(training_identity(config), config.model_dump(mode="json", by_alias=True), asked)
     return Choice(new_run(root, request), config, pinned=False, request=request)
 
 
 def find(stage: Stage, file: Path | None, words: Sequence[str], run_name: str, *, root: Path, warn: Warn) -> Choice | None:
     """Return the run for a stage as `choose` does, but None when there is none."""
-    asked = dict(word.partition("=")[::2] for word in words)
+    asked = _asked(words)
     if run_name != LATEST:
         return _named(stage, asked, words, run_name, root)
     load(file, words)  # its faults are told, whatever runs there are
@@ -118,7 +118,7 @@ def choose_interrupted(
     if identity != request.identity:
         if not force:
             raise UserError(f"train --resume: {_first_difference(request, config)}; set it back, or accept it with --force")
-        asked = dict(word.partition("=")[::2] for word in words)
+        asked = _asked(words)
         request = Request(identity, config.model_dump(mode="json", by_alias=True), asked)
     return Choice(run, config, pinned=False, request=request, resume=Resume(force=force))
 
@@ -214,6 +214,11 @@ def _kept_words(stage: Stage, words: Words) -> dict[str, str]:
 
 def _upstream(stage: Stage) -> set[str]:
     return {name for before in chain(stage)[:-1] for name in before.sections}
+
+
+def _asked(words: Sequence[str]) -> dict[str, str]:
+    """Return the keys that a command line sets, with their text."""
+    return dict(word.partition("=")[::2] for word in words)
 
 
 def _as_words(words: Words) -> list[str]:

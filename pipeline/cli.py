@@ -197,9 +197,9 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--kills", type=int, default=5, metavar="N", help="times to kill it (default: 5)")
     command.add_argument("--seed", type=int, default=0, metavar="N", help="of the moments (default: 0)")
     command.set_defaults(run_command=_resume_check)
-    command = commands.add_parser("sync", help="store in MLflow what the journals have and it lacks")
+    command = commands.add_parser("sync", help="give the stores of mlflow.yaml what the journals have and they lack")
     command.add_argument("--run", help=argparse.SUPPRESS)
-    command.add_argument("--follow", action="store_true", help=argparse.SUPPRESS)  # how a running command feeds MLflow
+    command.add_argument("--follow", action="store_true", help=argparse.SUPPRESS)  # how a running command feeds a store
     command.add_argument("--to", choices=("mlflow", "wandb"), default="mlflow", help=argparse.SUPPRESS)
     command.set_defaults(run_command=_sync)
     add_init(commands, say=_Output().line)

@@ -98,9 +98,7 @@ def test_a_messy_csv_becomes_a_service_that_answers_what_the_evaluation_said_for
         assert any(len(found) < len(features) for found in records), "none of the test rows lacks a value"
         found = get(f"{url}/predict", {"records": records})["predictions"]
         assert [answer["label"] for answer in found] == [line["prediction"] for line in expected]
-        np.testing.assert_allclose(
-            [answer["score"] for answer in found], [float(line["score"]) for line in expected], atol=1e-5
-        )
+        assert_scores(found, expected)
 
         whole = {key: cell for key, cell in rows[int(expected[0]["row"])].items() if cell not in MISSING}
         sent = {**records[0], **{key: cell for key, cell in whole.items() if key in {"customer_id", "note", "churned"}}}
@@ -141,9 +139,7 @@ def test_the_unseen_category_and_the_missing_value_of_test_rows_are_scored_as_th
         found = get(f"{url}/predict", {"records": [record(rows[int(line["row"])], features) for line in expected]})[
             "predictions"
         ]
-        np.testing.assert_allclose(
-            [answer["score"] for answer in found], [float(line["score"]) for line in expected], atol=1e-5
-        )
+        assert_scores(found, expected)
 
 
 def test_a_folder_of_pictures_becomes_a_service_that_takes_uploads_and_answers_what_the_evaluation_said(tmp_path: Path) -> None:

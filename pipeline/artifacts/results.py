@@ -19,6 +19,10 @@ class Model(Artifact):
     variant: ClassVar[Variant] = "train"
     BEST, LAST, HISTORY, SOURCE = "best.pt", "last.pt", "history.jsonl", "custom_model.py"
 
+    def source(self) -> bytes | None:
+        """Return the verified file of a custom model; None of one that we know by its name."""
+        return self.read(self.SOURCE) if self.SOURCE in self.manifest.makes else None
+
 
 class Pruned(Model):
     """A Model with fewer channels, or with zeros."""

@@ -69,11 +69,6 @@ class Augmentation:
         self._classes = classes if task == "classification" else None
         self._range = (low, high)
 
-    @property
-    def mixes(self) -> bool:
-        """Whether rows are mixed, so that classes come back as probabilities."""
-        return bool(self._mixes)
-
     @torch.no_grad()
     def __call__(self, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """Return changed inputs and their targets; the very same tensors where nothing is on.

@@ -12,6 +12,7 @@ import msgspec
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.modules.conv import _ConvNd
 
 from pipeline.artifacts import Model, Prepared
 from pipeline.config import Config
@@ -42,7 +43,7 @@ def train_quantized(
     alone does not give: what it is worth is measured when it was quantized. Raises Interrupted after a signal, and what
     `assemble` and `fit_assembled` raise.
     """
-    source = model.read(Model.SOURCE) if Model.SOURCE in model.manifest.makes else None
+    source = model.source()
     payload = model.read(Model.BEST)
     net = rounded(load(payload, source=source), reduce_range=reduce_range)
     section = config.quantize
@@ -127,34 +128,25 @@ class _Linear(nn.Linear):
         return functional.linear(inputs, self.quantization.weights(self.weight), self.bias)
 
 
-class _Conv1d(nn.Conv1d):
+class _Conv(_ConvNd):
     quantization: _Quantization
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002
         """Compute with rounded inputs and weights."""
         inputs = self.quantization.inputs(input, moves=self.training)
-        out: Tensor = self._conv_forward(inputs, self.quantization.weights(self.weight), self.bias)
-        return out
+        return self._conv_forward(inputs, self.quantization.weights(self.weight), self.bias)
 
 
-class _Conv2d(nn.Conv2d):
-    quantization: _Quantization
-
-    def forward(self, input: Tensor) -> Tensor:  # noqa: A002
-        """Compute with rounded inputs and weights."""
-        inputs = self.quantization.inputs(input, moves=self.training)
-        out: Tensor = self._conv_forward(inputs, self.quantization.weights(self.weight), self.bias)
-        return out
+class _Conv1d(_Conv, nn.Conv1d):
+    pass
 
 
-class _Conv3d(nn.Conv3d):
-    quantization: _Quantization
+class _Conv2d(_Conv, nn.Conv2d):
+    pass
 
-    def forward(self, input: Tensor) -> Tensor:  # noqa: A002
-        """Compute with rounded inputs and weights."""
-        inputs = self.quantization.inputs(input, moves=self.training)
-        out: Tensor = self._conv_forward(inputs, self.quantization.weights(self.weight), self.bias)
-        return out
+
+class _Conv3d(_Conv, nn.Conv3d):
+    pass
 
 
 _ROUNDED: dict[type[nn.Module], type[nn.Module]] = {

@@ -23,7 +23,6 @@ from pipeline.reporting.figures import (
 
 _COLUMNS = 4
 _COLORS = {"train": "tab:blue", "train_eval": "tab:cyan", "val": "tab:orange"}
-_NO_METRICS = {"epoch", "seconds", "lr"}
 _MOST_LINES = 16  # that a legend can tell apart
 _MOST_NAMED = 56  # layers whose names can stand below each other
 _LONG_NAMES = 32  # letters; the last ones tell a parameter from its neighbors

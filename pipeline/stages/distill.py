@@ -184,5 +184,4 @@ def _parameters(net: nn.Module) -> int:
 
 def _network_of(model: Model) -> nn.Module:
     """Return the network of a model's best epoch, in eval mode, on the CPU; its bytes are verified."""
-    source = model.read(Model.SOURCE) if Model.SOURCE in model.manifest.makes else None
-    return load(model.read(Model.BEST), source=source)
+    return load(model.read(Model.BEST), source=model.source())

@@ -29,7 +29,7 @@ def run(config: Config, prepared: Prepared, model: Model, *, out: Path, tracker:
     """Cut the model or fill it with zeros, train it on, and prove that it became smaller where that was promised."""
     section = config.prune
     check_prune(config)
-    source = model.read(Model.SOURCE) if Model.SOURCE in model.manifest.makes else None
+    source = model.source()
     if source is not None:
         write_atomic(out / Model.SOURCE, source)
     whole = load(model.read(Model.BEST), source=source)

@@ -155,8 +155,7 @@ class _Work:
                 tracker=self.tracker,
                 interrupt=interrupt,
             )
-        source = model.read(Model.SOURCE) if Model.SOURCE in model.manifest.makes else None
-        return Source(model.variant, "qat", joined(self.prepared, payload, source=source), sha256_of(payload))
+        return Source(model.variant, "qat", joined(self.prepared, payload, source=model.source()), sha256_of(payload))
 
     def _measured(self, made: Attempt) -> None:
         assert made.found is not None

@@ -13,8 +13,7 @@ _ROWS = 512  # in one forward pass
 
 def deployable_of(prepared: Prepared, model: Model) -> Deployable:
     """Join the best checkpoint with the statistics of its train rows, in eval mode, on the CPU."""
-    source = model.read(Model.SOURCE) if Model.SOURCE in model.manifest.makes else None
-    return joined(prepared, model.read(Model.BEST), source=source)
+    return joined(prepared, model.read(Model.BEST), source=model.source())
 
 
 def joined(prepared: Prepared, checkpoint: bytes, *, source: bytes | None) -> Deployable:

@@ -46,14 +46,10 @@ def pruned(project: Project, *words: str, model: str = "mlp") -> tuple[dict[str,
     return artifact.read_json("prune.json"), artifact, out[-1]
 
 
-def source_of(artifact: Pruned) -> bytes | None:
-    return artifact.read(Pruned.SOURCE) if Pruned.SOURCE in artifact.manifest.makes else None
-
-
 @pytest.mark.parametrize("model", sorted(MODELS))
 def test_a_pruned_model_is_smaller_as_reported_and_answers_alike_in_both_formats(project: Project, model: str) -> None:
     report, artifact, told = pruned(project, model=model)
-    source = source_of(artifact)
+    source = artifact.source()
     before = load((project.latest / "train" / "best.pt").read_bytes(), source=source)
     net = load(artifact.read("best.pt"), source=source)
     for one, said in ((before, report["before"]["size"]), (net, report["after"]["size"])):
