@@ -82,7 +82,7 @@ lr-find: .venv/.train  ## find a learning rate by a short range test, with a pic
 resume-check: .venv/.train  ## prove that a training killed at random moments and resumed loses nothing
 	@$(PY) -m pipeline resume-check --config $(CONFIG) $(SET)
 
-sync: .venv/.train  ## store in MLflow what the journals have and it lacks
+sync: .venv/.train  ## give the stores of mlflow.yaml what the journals have and they lack
 	@$(PY) -m pipeline sync
 
 mlflow: .venv/.train  ## open the MLflow UI

@@ -4,6 +4,7 @@ import ast
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -143,6 +144,18 @@ print(answer.json["predictions"][0]["label"])
 def test_importing_does_nothing(module: str, tmp_path: Path) -> None:
     code = f"import os, {module}; assert not os.listdir('.'), os.listdir('.')"
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env={"PYTHONPATH": str(ROOT)}, check=True, capture_output=True)
+
+
+def test_contributing_shows_the_layers_that_are_checked_and_names_files_that_are_there() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
+    for package in settings["root_packages"]:
+        (contract,) = (one for one in settings["contracts"] if one.get("containers") == [package])
+        shown = re.findall(rf"^{package}/ +\S.*?  +(\S.* > .*(?:\n +> .*)*)", text, re.MULTILINE)
+        assert [" ".join(shown[0].split())] == [" > ".join(contract["layers"])]
+    paths = re.findall(r"`((?:pipeline|serving|tests|configs)/[\w/.]+)`", text)
+    assert len(paths) > 10
+    assert [path for path in paths if not (ROOT / path).exists()] == []
 
 
 def test_no_module_is_called_by_a_name_that_says_nothing() -> None:

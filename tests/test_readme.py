@@ -115,3 +115,13 @@ def test_the_page_on_data_lists_every_source() -> None:
     text = (ROOT / "docs" / "data.md").read_text().partition("## Sources")[2].partition("## Columns")[0]
     listed = {name for row in re.findall(r"^\| (`.*?) \|", text, re.MULTILINE) for name in re.findall(r"`(\w+)`", row)}
     assert listed == set(tags(Config.model_fields["data"].annotation))
+
+
+def test_the_page_on_data_lists_every_check() -> None:
+    text = (ROOT / "docs" / "data.md").read_text().partition("## Checks")[2].partition("## Scale")[0]
+    listed = {name for row in re.findall(r"^\| (`.*?) \|", text, re.MULTILINE) for name in re.findall(r"`(\w+)`", row)}
+    calls = r'check="(\w+)"|finding_of\(\s*"(\w+)"|_ignored\(\s*\w+, "(\w+)"'
+    sources = (path.read_text() for path in (ROOT / "pipeline" / "data").rglob("*.py"))
+    made = {"".join(names) for source in sources for names in re.findall(calls, source)}
+    assert len(made) > 20
+    assert listed == made

@@ -11,7 +11,6 @@ CITIES = ("Bern", "Zürich", "Genève", "Basel, Stadt", 'Saint-Gall "SG"', "大�
 PLANS = ("free", "pro", "team")
 WORDS = ["the", "a", "service", "price", "slow", "fast", "helpful", "never", "always", "again", "bill", "line", "café"]
 DUPLICATES = 0.03  # share of rows that repeat an earlier one
-CHURNED = 0.12  # about the share of the rarer class
 
 
 def messy_rows(rows: int, *, seed: int = 0) -> list[list[str]]:
