@@ -24,7 +24,7 @@ def run(config: Config, *, out: Path, tracker: Tracker) -> Outcome:
     warnings = [finding.line for finding in summary.findings if finding.verdict != "PASS"]
     tracker.event("data_checks", warnings=warnings)
     rows = " + ".join(f"{count:,} {split}" for split, count in summary.counts.items())
-    shape = "x".join(map(str, summary.schema.shape))
+    shape = "x".join(map(str, summary.schema.shape)) + (" values" if len(summary.schema.shape) == 1 else "")
     told = f"{summary.origin}: {rows} rows of {shape}"
     if warnings:
         told += f"; {len(warnings)} warning(s), see {Prepared.PAGE}"

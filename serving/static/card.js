@@ -101,7 +101,8 @@ const mark = (state) => h("span", { class: `mark ${state}` }, STATES[state] ?? s
 
 function depth({ state, rows = 0, needed, inputs = [] }) {
   if (state === "no reference") return "The bundle does not tell what its training rows looked like.";
-  if (needed && rows < needed) return `${number(rows)} rows so far; ${number(needed)} are needed to say something.`;
+  const counted = `${number(rows)} ${rows === 1 ? "row" : "rows"} so far`;
+  if (needed && rows < needed) return `${counted}; ${number(needed)} are needed to say something.`;
   return inputs.length ? `Population stability index over ${number(rows)} rows; above 0.1 is a shift, above 0.25 a drift.` : `${number(rows)} rows.`;
 }
 

@@ -17,7 +17,7 @@ def prepared(project: Project) -> list[Prepared]:
 def test_rows_are_stored_raw_with_schema_and_train_statistics(project: Project) -> None:
     code, (line,), err = project.run("prepare")
     assert (code, err) == (0, [])
-    assert "iris: 98 train + 22 validation + 30 test rows of 4" in line
+    assert "iris: 98 train + 22 validation + 30 test rows of 4 values" in line
     (made,) = prepared(project)
     inputs, targets = made.split("train")
     assert inputs.dtype == np.float32
