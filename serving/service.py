@@ -46,7 +46,7 @@ class Service:
         self.settings = settings
         self.control = Control(settings.shared)
         self.control.begin(bundle)
-        self._following = threading.Lock()
+        self._following = threading.RLock()  # one thread at a time: a report that is overtaken would be the last word
         order = order or self.control.order()
         # What is under way is followed later: its bundle is not the one that was chosen here.
         self._followed, self._refusals = order.settled, order.refusals
@@ -128,7 +128,7 @@ class Service:
                 try:
                     self.fleet.swap(Path(order.bundle), order.seal)
                     self._renew()
-                except ServingError as error:
+                except (ServingError, OSError) as error:
                     refused = without_folder(error, Path(order.bundle))
                 self.report(refused)
             if order.refusals != self._refusals:  # by another worker, or there was no bundle at all
@@ -138,7 +138,8 @@ class Service:
 
     def report(self, refused: str | None = None) -> None:
         """Say what this worker serves."""
-        self.control.report(Report(os.getpid(), self._followed, self.fleet.digest, refused, self.fleet.unready))
+        with self._following:
+            self.control.report(Report(os.getpid(), self._followed, self.fleet.digest, refused, self.fleet.unready))
 
     def _renew(self) -> None:
         """Note which models there are: where they answer, and what their train rows looked like."""

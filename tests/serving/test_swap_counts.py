@@ -2,11 +2,16 @@
 
 import json
 import signal
+import threading
 import time
 from pathlib import Path
 
+import pytest
+
 from serving.bundle import Bundle
-from serving.control import Control
+from serving.control import Control, Report
+from serving.service import Service
+from serving.settings import Settings
 from tests.serving.server import LIMIT_S, Running, running
 from tests.serving.test_swap import ADMIN, Site, corrupted, point, wrong
 
@@ -52,3 +57,31 @@ def test_what_became_of_a_swap_is_told_to_one_worker_only(tmp_path: Path) -> Non
     parent.refuse("unfit")
     parent.refuse("unfit")
     assert [one.uncounted(), other.uncounted(), one.uncounted()] == [("done", "refused", "refused"), (), ()]
+
+
+def test_a_worker_that_tells_what_it_serves_while_it_swaps_has_the_new_model_as_its_last_word(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site, shared = Site(tmp_path), tmp_path / "shared"
+    shared.mkdir()
+    service = Service(Bundle(site.one), Settings(shared=shared))
+    written, told, go_on = service.control.report, threading.Event(), threading.Event()
+
+    def slowly(report: Report) -> None:
+        if threading.current_thread() is first:
+            told.set()
+            assert go_on.wait(LIMIT_S)
+        written(report)
+
+    monkeypatch.setattr(service.control, "report", slowly)
+    first, second = threading.Thread(target=service.report), threading.Thread(target=service.follow)
+    first.start()
+    assert told.wait(LIMIT_S)
+    order = Control(shared).order_swap(site.two)
+    second.start()
+    second.join(0.5)  # it has to wait for the other one
+    go_on.set()
+    first.join(LIMIT_S)
+    second.join(LIMIT_S)
+    service.fleet.close()
+    assert [(report.generation, report.digest) for report in Control(shared).reports()] == [(order.generation, order.digest)]
