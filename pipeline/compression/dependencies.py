@@ -9,7 +9,7 @@ for each channel. (The idea of dependency groups: Fang et al. 2023, "DepGraph: T
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,7 +19,7 @@ from torch import Tensor, fx, nn
 
 from pipeline.compression.dependencies_channels import Channels, Numbers, Slot
 from pipeline.compression.dependencies_following import Follower
-from pipeline.errors import GateRefused
+from pipeline.errors import GateRefused, UserError
 from pipeline.training.randomness import kept_rng
 from serving.errors import first_line
 
@@ -40,6 +40,25 @@ class Dependencies:
     blocks: tuple[Block, ...]
     widths: dict[str, int]
     whole: dict[str, str]
+
+    def sparing(self, names: Sequence[str]) -> "Dependencies":
+        """Return the same without the blocks that layers of these names, or below them, belong to.
+
+        Raises UserError for a name of no layer that has channels.
+        """
+
+        def below(layer: str, name: str) -> bool:
+            return layer == name or layer.startswith(f"{name}.")
+
+        for name in names:
+            if not any(below(layer, name) for layer in self.widths):
+                layers = ", ".join(self.widths)
+                raise UserError(f"prune.whole: the model has no layer {name!r} with channels; there are {layers}")
+        stay = [block for block in self.blocks if any(below(layer, name) for layer in block.layers for name in names)]
+        why = "prune.whole names it, or a layer that shares its channels"
+        whole = self.whole | {layer: why for block in stay for layer in block.layers}
+        blocks = tuple(block for block in self.blocks if all(block is not one for one in stay))
+        return replace(self, blocks=blocks, whole=whole)
 
 
 def find_dependencies(net: nn.Module, inputs: Tensor) -> Dependencies:

@@ -81,7 +81,7 @@ def cut_channels(net: nn.Module, section: PruneConfig, training: Training, *, se
     Raises GateRefused where nothing can be cut, and where a cut changes more than the channels' own share of the answers.
     """
     inputs, steps = training.examples(), list[Step]()
-    first = found = find_dependencies(net, inputs)
+    first = found = find_dependencies(net, inputs).sparing(section.whole)
     _check_room(found)
     widths, taken = {block.layers: len(block.channels) for block in found.blocks}, 0
     for number in range(1, section.steps + 1):
@@ -94,7 +94,7 @@ def cut_channels(net: nn.Module, section: PruneConfig, training: Training, *, se
             smaller = cut(net, found, gone)
             _prove_cut(silenced(net, found, gone), smaller, inputs)
             net = _step(smaller, training, inputs, steps, number=number, last=number == section.steps)
-            found, taken = find_dependencies(net, inputs), taken + len(gone)
+            found, taken = find_dependencies(net, inputs).sparing(section.whole), taken + len(gone)
     if not steps:
         raise GateRefused(
             f"prune: an amount of {section.amount:g} takes no channel out of {_listed(first.blocks, section.round_to)}, since "

@@ -23,6 +23,11 @@ class PruneConfig(Section):
     )
     scope: Literal["global", "layer"] = Field("global", description="rank all layers together, or each alone")
     round_to: Positive = Field(16, description="kept widths are multiples of it, where layers are wide enough; 1: any width")
+    whole: list[str] = Field(
+        [],
+        description="structured: layers, or modules of layers, that keep all channels, such as the first; "
+        "prune.json names all layers",
+    )
     steps: Positive = Field(1, description="prune a little and train on, so many times")
     epochs: int = Field(40, ge=0, description="at most, of the training after each step")
     lr: float = Field(1e-3, gt=0, description="learning rate of that training at its start")
@@ -34,6 +39,8 @@ class PruneConfig(Section):
     def _settings_have_a_meaning(self) -> "PruneConfig":
         if self.method == "structured":
             return self
+        if self.whole:
+            raise ValueError(f"whole: names layers that keep their channels, and method={self.method} takes none; leave it out")
         allowed = ("l1", "l2") if self.method == "two_of_four" else ("l1", "l2", "random")  # of one weight l2 orders as l1 does
         if self.importance not in allowed:
             raise ValueError(

@@ -14,7 +14,7 @@ from torch.nn.utils import parametrizations
 
 from pipeline.compression.cutting import cut, largest_difference, silenced
 from pipeline.compression.dependencies import Dependencies, find_dependencies
-from pipeline.errors import GateRefused
+from pipeline.errors import GateRefused, UserError
 from pipeline.models.resized import changed_shapes, resized
 from tests.compression.pruned_nets import nets, residual
 
@@ -210,3 +210,24 @@ def test_looking_changes_nothing() -> None:
     find_dependencies(net, torch.randn(4, 8, 8))
     assert net.training
     assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+
+
+def test_a_layer_that_is_to_stay_whole_keeps_those_whole_that_share_its_channels_and_no_others() -> None:
+    found = FOUND["resnet"]
+    sparing = found.sparing(["features.1.body.1", "features.4"])
+    stay = ("features.0.0", "features.1.body.1", "features.2.body.1"), ("features.4.body.0.0",)
+    shared = ("features.3.body.1", "features.3.shortcut.0", "features.4.body.1")
+    assert [block.layers for block in sparing.blocks] == [
+        block.layers for block in found.blocks if block.layers not in {*stay, shared}
+    ]
+    assert set(sparing.whole) == {*found.whole, *(layer for one in (*stay, shared) for layer in one)}
+    assert "prune.whole" in sparing.whole["features.0.0"]
+
+
+def test_a_layer_that_is_not_there_cannot_stay_whole_and_those_that_are_there_are_named() -> None:
+    with pytest.raises(
+        UserError, match=r"prune\.whole: the model has no layer 'layers' with channels; there are features\.0\.0"
+    ):
+        FOUND["cnn"].sparing(["features.0", "layers"])
+    with pytest.raises(UserError, match="'feature'"):  # a part of a name is none
+        FOUND["cnn"].sparing(["feature"])

@@ -91,6 +91,17 @@ def test_steps_cut_a_little_and_train_on_each_time_and_the_history_has_them_all(
     assert not list(artifact.folder.glob("step-*")), "nothing of the trainings in between is left"
 
 
+def test_layers_that_are_to_stay_whole_do_and_the_others_give_what_is_asked_for(project: Project) -> None:
+    report, artifact, _ = pruned(project, "prune.whole=[layers.1]", "prune.amount=0.5", "prune.round_to=1")
+    assert report["layers"] == {
+        "layers.1": {"before": 24, "after": 24},
+        "layers.4": {"before": 12, "after": 6},
+        "layers.7": {"before": 10, "after": 10},
+    }
+    assert "prune.whole names it" in report["whole"]["layers.1"]
+    assert_both_formats_answer_alike(Prepared.open(project.latest / "prepare"), artifact, None)
+
+
 @pytest.mark.parametrize("importance", ["taylor", "random"])
 def test_what_needs_gradients_or_chance_prunes_and_the_same_seed_prunes_the_same(project: Project, importance: str) -> None:
     words = (f"prune.importance={importance}", "prune.epochs=0")
@@ -221,12 +232,21 @@ def test_zeros_survive_training_and_are_not_sold_as_speed(project: Project, word
         assert all((weight.movedim(1, -1).reshape(-1, 4) == 0).sum(1).min() >= 2 for weight in weights[1:])
 
 
+def test_a_layer_that_is_to_stay_whole_and_is_not_there_is_refused_with_those_that_are(project: Project) -> None:
+    code, _, err = project.run("prune", *digits(project, "mlp"), "prune.whole=[layers.3]", config="digits.yaml")
+    assert (code, err) == (
+        2,
+        ["prune.whole: the model has no layer 'layers.3' with channels; there are layers.1, layers.4, layers.7"],
+    )
+
+
 def test_settings_without_meaning_are_refused_before_anything_is_trained(project: Project) -> None:
     for words, message in (
         (("prune.method=unstructured", "prune.importance=taylor"), "prune: importance: taylor is of channels, and method=unst"),
         (("prune.method=two_of_four", "prune.amount=0.7"), "prune: amount: 0.7 in 1 steps, but two_of_four zeros half"),
         (("prune.method=two_of_four", "prune.steps=2"), "prune: amount: 0.5 in 2 steps, but two_of_four zeros half"),
         (("prune.method=two_of_four", "prune.importance=random"), "choose among l1, l2"),
+        (("prune.method=unstructured", "prune.whole=[layers.1]"), "method=unstructured takes none; leave it out"),
     ):
         code, _, err = project.run("prune", *digits(project, "mlp"), *words, config="digits.yaml")
         assert (code, len(err)) == (2, 1)
