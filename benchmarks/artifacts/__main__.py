@@ -2,9 +2,9 @@
 
     python -m benchmarks.artifacts [digits] [resnet] [--threads 1] [--set train.epochs=5 …]
 
-Runs the pipeline's stages up to `select` in an empty folder that is deleted afterward: the digits CNN on five folds, and a
-ResNet on one split. Every ratio is of one sitting, in interleaved windows (pipeline.measuring): times faster than the float
-model run by PyTorch, and than its ONNX file. What accuracy drops by is counted on rows that are held out of everything before.
+Runs the pipeline's stages up to `select` in an empty folder that is deleted afterward: the digits CNN and a ResNet, on five
+folds each. Every ratio is of one sitting, in interleaved windows (pipeline.measuring): times faster than the float model run by
+PyTorch, and than its ONNX file. What accuracy drops by is counted on rows that are held out of everything before.
 """
 
 import argparse

@@ -9,6 +9,7 @@ winner on them once it is chosen. FOLD counts from 0; OF 1: the split that `prep
 
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from pipeline.artifacts import Artifact, Prepared, Selected
@@ -39,26 +40,28 @@ def main() -> int:
 def make_all(config: Config, fold: Fold | None) -> None:
     """Run prepare, train, prune, export, quantize, benchmark and select, each on what those before it made."""
     made: dict[type[Artifact], Artifact] = {}
-    for stage in chain(stage_making(Selected)):
-        if stage.makes is not None and (stage.makes is Selected or has_use(stage.makes, config)):
-            made[stage.makes] = _prepared(config, stage, fold) if stage.makes is Prepared else _made(config, stage, made)
+    for kind, stage in used_stages(config, Selected).items():
+        made[kind] = make(config, stage, made, out=ROWS if kind is Prepared else RUN / stage.name, fold=fold)
 
 
-def _prepared(config: Config, stage: Stage, fold: Fold | None) -> Prepared:
-    ROWS.mkdir(parents=True)
-    summary = prepare(config.data, config.prepare, out=ROWS, tracker=Tracker(stage.name), fold=fold)
-    _finish(config, stage, ROWS, {}, Outcome("", notes={"rows": summary.counts}))
-    return Prepared.open(ROWS)
+def used_stages(config: Config, last: type[Artifact]) -> dict[type[Artifact], Stage]:
+    """Return what has a use for a config up to `last`, in order, with the stage that makes it."""
+    stages = {stage.makes: stage for stage in chain(stage_making(last)) if stage.makes is not None}
+    return {kind: stage for kind, stage in stages.items() if kind is last or has_use(kind, config)}
 
 
-def _made(config: Config, stage: Stage, made: dict[type[Artifact], Artifact]) -> Artifact:
+def make(config: Config, stage: Stage, made: Mapping[type[Artifact], Artifact], *, out: Path, fold: Fold | None) -> Artifact:
+    """Run a stage on what was made before it, and return what it wrote into `out`, a new folder."""
     assert stage.makes is not None
+    out.mkdir(parents=True)
     inputs = [made.get(kind) for kind in stage.takes]
-    folder = RUN / stage.name
-    folder.mkdir(parents=True)
-    outcome = stage.run(Scoped(config, stage), *inputs, out=folder, tracker=Tracker(stage.name))
-    _finish(config, stage, folder, {one.kind: one.digest for one in inputs if one is not None}, outcome)
-    return stage.makes.open(folder)
+    if stage.makes is Prepared:
+        summary = prepare(config.data, config.prepare, out=out, tracker=Tracker(stage.name), fold=fold)
+        outcome = Outcome("", notes={"rows": summary.counts})
+    else:
+        outcome = stage.run(Scoped(config, stage), *inputs, out=out, tracker=Tracker(stage.name))
+    _finish(config, stage, out, {one.kind: one.digest for one in inputs if one is not None}, outcome)
+    return stage.makes.open(out)
 
 
 def _finish(config: Config, stage: Stage, folder: Path, takes: dict[str, str], outcome: Outcome) -> None:
