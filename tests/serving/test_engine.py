@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -245,16 +246,28 @@ def test_who_has_left_in_the_same_turn_costs_the_others_nothing(make: Make) -> N
     assert asyncio.run(scenario()) == 2
 
 
-def test_the_batch_size_is_what_pays(make: Make) -> None:
-    fixed_cost, _ = make(batch_rows=0, call_s=0.004)
-    no_gain, _ = make(batch_rows=0, row_s=0.008, call_s=0.0)
-    assert fixed_cost.batch_rows > 1
-    assert no_gain.batch_rows == 1
+@pytest.mark.parametrize(
+    ("call_s", "row_s", "sizes"),
+    [
+        (0.004, 0.0, {64}),  # a call costs the same, whatever it holds
+        (0.0, 0.008, {1}),  # nothing is gained, and a hand-over is little beside a row
+        (0.0, 0.0015, {2, 4, 8}),  # nothing is gained either, but a hand-over is worth sharing
+        (0.0, 0.05, {1}),  # two rows would take too long together
+    ],
+)
+def test_the_batch_size_is_what_pays(call_s: float, row_s: float, sizes: set[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
 
+    def predict(rows: Array) -> Array:
+        nonlocal now
+        now += call_s + row_s * len(rows)
+        return rows
 
-def test_a_batch_pays_for_hand_overs_even_where_the_model_gains_nothing(make: Make) -> None:
-    engine, _ = make(batch_rows=0, row_s=0.0015, call_s=0.0)
-    assert 1 < engine.batch_rows < 16
+    clock = SimpleNamespace(perf_counter=lambda: now, monotonic=time.monotonic)
+    monkeypatch.setattr("serving.engine.time", clock)  # a busy machine must not choose
+    engine = Engine(predict, SHAPE, batch_rows=0, wait_s=5.0)
+    engine.close()
+    assert engine.batch_rows in sizes
 
 
 def test_a_large_request_keeps_a_newcomer_for_one_piece_only(make: Make) -> None:
