@@ -35,20 +35,19 @@ def jobs() -> list[Job]:
     table, digits, large = torch.randn(16512, 8), torch.randn(1168, 8, 8), torch.randn(4000, 28, 28)
     return [
         Job("tabular MLP 8-24-12-6-1, 16512 rows", lambda: Mlp((8,), 1, hidden=(24, 12, 6)), table, table.sum(1), 32, True),
-        Job(
-            "digits CNN, 1168 rows of 8x8",
-            lambda: Cnn((8, 8), 10, channels=(32, 64), hidden=128, dropout=0.3),
-            digits,
-            digits.flatten(1)[:, :10].argmax(1),
-            32,
-            False,
-        ),
-        Job(
-            "CNN, 4000 rows of 28x28",
-            lambda: Cnn((28, 28), 10, channels=(8, 16), hidden=64, dropout=0.3),
-            large,
-            large.flatten(1)[:, :10].argmax(1),
-            64,
-            False,
-        ),
+        _pictures("digits CNN, 1168 rows of 8x8", digits, 32, channels=(32, 64), hidden=128),
+        _pictures("CNN, 4000 rows of 28x28", large, 64, channels=(8, 16), hidden=64),
     ]
+
+
+def _pictures(name: str, rows: Tensor, batch: int, *, channels: tuple[int, ...], hidden: int) -> Job:
+    """Return ten classes of pictures, (rows, height, width)."""
+    shape = tuple(rows.shape[1:])
+    return Job(
+        name,
+        lambda: Cnn(shape, 10, channels=channels, hidden=hidden, dropout=0.3),
+        rows,
+        rows.flatten(1)[:, :10].argmax(1),
+        batch,
+        False,
+    )
