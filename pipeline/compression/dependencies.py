@@ -50,14 +50,16 @@ class Dependencies:
         def below(layer: str, name: str) -> bool:
             return layer == name or layer.startswith(f"{name}.")
 
+        def spared(block: Block) -> bool:
+            return any(below(layer, name) for layer in block.layers for name in names)
+
         for name in names:
             if not any(below(layer, name) for layer in self.widths):
                 layers = ", ".join(self.widths)
                 raise UserError(f"prune.whole: the model has no layer {name!r} with channels; there are {layers}")
-        stay = [block for block in self.blocks if any(below(layer, name) for layer in block.layers for name in names)]
         why = "prune.whole names it, or a layer that shares its channels"
-        whole = self.whole | {layer: why for block in stay for layer in block.layers}
-        blocks = tuple(block for block in self.blocks if all(block is not one for one in stay))
+        whole = self.whole | {layer: why for block in self.blocks if spared(block) for layer in block.layers}
+        blocks = tuple(block for block in self.blocks if not spared(block))
         return replace(self, blocks=blocks, whole=whole)
 
 
