@@ -11,8 +11,8 @@ engine have one shape and one model. A batch that fails is computed again member
 What nobody waits for any more is dropped before it is computed.
 
 A small model is not worth a hand-over between threads: the caller computes it itself, where `inline` says so. Where several
-callers of one event loop are about to, `gather` has the loop compute their rows in one call, in its next turn: nothing waits
-longer than the loop was busy anyway, and requests that are parsed, computed and encoded in rows find the code in the cache.
+callers of one event loop are about to, `gather` has the loop compute their rows together, in its next turn: nothing waits for
+company, and requests that are parsed, computed and encoded in rows find the code in the cache, which a model empties.
 """
 
 import asyncio
@@ -29,6 +29,7 @@ from serving.schema import Array
 from serving.tickets import Piece, Settled, Ticket, deliver, settle, too_late
 
 INLINE_S = 0.001  # a call of the model that is shorter than this is cheaper than a hand-over, and holds nobody up
+_TURN_S = 0.004  # of calls that are made one after the other for those who came together
 _CHUNK_S = 0.02  # a large request is computed in pieces of about this long, so that others get in between
 _SIZES = (1, 2, 4, 8, 16, 32, 64)
 _HANDOVER_S = 0.00035  # what a call costs a worker beside the model: two wake-ups, and caches that others have filled meanwhile
@@ -63,7 +64,11 @@ class Engine:
 
     def inline(self, rows: int) -> bool:
         """Return whether the caller computes that many rows faster itself than by asking."""
-        return self._first_s + self.row_s * (rows - 1) < INLINE_S and not self._queued
+        return self._call_s(rows) < INLINE_S and not self._queued
+
+    def _call_s(self, rows: int) -> float:
+        """Return about how long one call takes."""
+        return self._first_s + self.row_s * (rows - 1)
 
     def gather(self, ticket: Ticket) -> None:
         """Compute rows that are `inline` with those that come in the same turn of the ticket's event loop; call it there."""
@@ -73,18 +78,25 @@ class Engine:
             ticket.loop.call_soon(self._compute_gathered, ticket.loop)
 
     def _compute_gathered(self, loop: asyncio.AbstractEventLoop) -> None:
-        pieces: list[Piece] = []
-        count, now = 0, time.monotonic()
+        began, settled = time.monotonic(), list[Settled]()
+        while pieces := self._next_gathered(began, first=not settled):
+            del self._gathered[: len(pieces)]
+            settled += self._answered(pieces)
+        settle(settled)  # only now, so that they are encoded in a row
+        if self._gathered:
+            loop.call_soon(self._compute_gathered, loop)  # whatever else the loop has to do comes first
+
+    def _next_gathered(self, began: float, *, first: bool) -> list[Piece]:
+        """Return what is computed in the next call of a turn: a batch that there is time for, or whatever is the first."""
+        now, count, pieces = time.monotonic(), 0, list[Piece]()
         for ticket in self._gathered:
             count += len(ticket.rows)
-            if pieces and not (count <= self.batch_rows and self.inline(count)):
+            large, late = count > self.batch_rows, now + self._call_s(count) > began + _TURN_S
+            if (large and pieces) or (late and (pieces or not first)):
                 break
             ticket.queue_s = now - ticket.submitted
             pieces.append((ticket, 0, len(ticket.rows)))
-        del self._gathered[: len(pieces)]
-        if self._gathered:
-            loop.call_soon(self._compute_gathered, loop)  # whatever else the loop has to do comes first
-        settle(self._answered(pieces))
+        return pieces
 
     def submit(self, ticket: Ticket) -> None:
         """Queue a ticket. Raises Overloaded when its turn would come too late."""

@@ -226,6 +226,36 @@ def test_what_comes_in_one_turn_of_the_loop_is_computed_in_calls_of_at_most_a_ba
     ]  # fmt: skip
 
 
+def test_a_turn_of_calls_ends_after_milliseconds_and_the_loop_answers_before_it_computes_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now, happened = 0.0, list[str]()
+
+    def predict(rows: Array) -> Array:
+        nonlocal now
+        now += 0.0009 * len(rows)
+        happened.append("computed")
+        return rows
+
+    clock = SimpleNamespace(perf_counter=lambda: now, monotonic=lambda: now)
+    monkeypatch.setattr("serving.engine.time", clock)
+    engine = Engine(predict, SHAPE, batch_rows=1, wait_s=5.0)
+    happened.clear()
+
+    async def ask() -> None:
+        loop = asyncio.get_running_loop()
+        future = loop.create_future()
+        engine.gather(Ticket(rows(1), None, future, loop))
+        await future
+        happened.append("answered")
+
+    async def scenario() -> None:
+        await asyncio.gather(*(ask() for _ in range(6)))
+
+    asyncio.run(scenario())
+    assert happened == ["computed"] * 4 + ["answered"] * 4 + ["computed"] * 2 + ["answered"] * 2
+
+
 def test_a_poisoned_member_of_one_turn_fails_alone(make: Make) -> None:
     engine, _ = make(call_s=0.0)
     found = gathered(engine, rows(1), rows(13), rows(3))
