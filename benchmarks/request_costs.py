@@ -3,6 +3,7 @@
 python -m benchmarks.request_costs
 """
 
+import argparse
 import io
 import subprocess
 import sys
@@ -80,7 +81,7 @@ def _body_of_picture(kind: str) -> tuple[str, bytes]:
     return "multipart/form-data; boundary=c", part * count + b"--c--"
 
 
-def _measure(kind: str) -> None:
+def _measure(kind: str, content_type: str) -> None:
     """Print what one request of a kind costs, in this process."""
     schema = _picture() if kind in [*_PICTURES, *_FORMS] else _table(kind.endswith("texts"))
     description: Any = Description(
@@ -96,7 +97,7 @@ def _measure(kind: str) -> None:
         files={},
     )
     codec = native.Codec(ModelFacts(description, "", None if schema.plain else Encoder(schema), _LIMITS))
-    content_type, body = sys.argv[2], sys.stdin.buffer.read()
+    body = sys.stdin.buffer.read()
     started, before = time.process_time(), _peak_mb()
     work = codec.parse(Request("POST", "/predict", "", {"content-type": content_type}.get, body))
     work.encode(np.zeros((len(work.rows), schema.outputs), dtype=np.float32))
@@ -111,14 +112,16 @@ def _peak_mb() -> float:
 
 def main() -> None:
     """Measure every kind."""
+    parser = argparse.ArgumentParser(description="CPU time and peak memory of one request of at most 16 MB, of each kind.")
+    parser.add_argument("--body", nargs=2, metavar=("KIND", "TYPE"), help="measure what standard input has, in this process")
+    if (of := parser.parse_args().body) is not None:
+        _measure(*of)
+        return
     print(f"{'request':<32} {'rows':>9} {'MB':>6} {'CPU s':>6} {'+ MB':>6}", flush=True)
     for kind in [*_TABLES, *_PICTURES, *_FORMS]:
         content_type, body = _body_of_table(kind) if kind in _TABLES else _body_of_picture(kind)
-        subprocess.run([sys.executable, "-m", "benchmarks.request_costs", kind, content_type], input=body, check=True)
+        subprocess.run([sys.executable, "-m", "benchmarks.request_costs", "--body", kind, content_type], input=body, check=True)
 
 
 if __name__ == "__main__":
-    if len(sys.argv) > 1:
-        _measure(sys.argv[1])
-    else:
-        main()
+    main()

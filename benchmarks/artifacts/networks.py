@@ -29,7 +29,7 @@ _TURNED = ("augment.rotate_degrees=15", "augment.translate=0.12", "augment.scale
 
 @dataclass(frozen=True)
 class Net:
-    """A network: how many folds it is made on (1: one split, whose test rows are held out), and the words of its recipe.
+    """A network: on how many folds it is made, two at least, and the words of its recipe.
 
     against_onnx: whether its ratios against the float ONNX file have targets.
     """

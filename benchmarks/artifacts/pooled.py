@@ -65,13 +65,11 @@ def pooled(parts: Sequence[HeldOut]) -> PairedDrop:
     return paired_drop(given, before, targets, parts[0].schema, confidence=CONFIDENCE, resamples=2000, seed=0)
 
 
-def bound_between(drops: Sequence[float]) -> float | None:
-    """Return the upper bound of the mean drop with each fold as one observation (Student's t); None for a single fold.
+def bound_between(drops: Sequence[float]) -> float:
+    """Return the upper bound of the mean drop with each fold as one observation (Student's t); there must be two.
 
     Rows of a fold share their models, which the bound over rows knows nothing of; this one does, but has few observations.
     """
-    if len(drops) < 2:
-        return None
     from scipy.stats import t as student  # takes most of a second to import
 
     deviation = statistics.stdev(drops) / math.sqrt(len(drops))

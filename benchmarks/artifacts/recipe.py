@@ -4,7 +4,7 @@
 
 `python -m pipeline select` splits rows at random, so the splits of several seeds share rows. Here a fold's rows are made by
 what makes them for `train.folds`: its test rows are in no other fold, and no stage reads them but `select`, which scores the
-winner on them once it is chosen. FOLD counts from 0; OF 1: the split that `prepare` makes. Exit codes are the pipeline's.
+winner on them once it is chosen. FOLD counts from 0. Exit codes are the pipeline's.
 """
 
 import os
@@ -28,16 +28,15 @@ def main() -> int:
     """Make everything up to the decision; what was refused, and why, goes to standard error."""
     folder, path, number, of, *words = sys.argv[1:]
     os.chdir(folder)
-    fold = Fold(int(number), int(of)) if int(of) > 1 else None
     try:
-        make_all(load(Path(path), words), fold)
+        make_all(load(Path(path), words), Fold(int(number), int(of)))
     except SlipwayError as error:
         print(*error.lines, sep="\n", file=sys.stderr)
         return error.exit_code
     return 0
 
 
-def make_all(config: Config, fold: Fold | None) -> None:
+def make_all(config: Config, fold: Fold) -> None:
     """Run prepare, train, prune, export, quantize, benchmark and select, each on what those before it made."""
     made: dict[type[Artifact], Artifact] = {}
     for kind, stage in used_stages(config, Selected).items():
@@ -50,7 +49,7 @@ def used_stages(config: Config, last: type[Artifact]) -> dict[type[Artifact], St
     return {kind: stage for kind, stage in stages.items() if kind is last or has_use(kind, config)}
 
 
-def make(config: Config, stage: Stage, made: Mapping[type[Artifact], Artifact], *, out: Path, fold: Fold | None) -> Artifact:
+def make(config: Config, stage: Stage, made: Mapping[type[Artifact], Artifact], *, out: Path, fold: Fold) -> Artifact:
     """Run a stage on what was made before it, and return what it wrote into `out`, a new folder."""
     assert stage.makes is not None
     out.mkdir(parents=True)

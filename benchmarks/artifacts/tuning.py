@@ -10,8 +10,9 @@ the same, so that recipes that prune otherwise share a trained model. Delete FOL
 
 import argparse
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from shutil import rmtree
 from tempfile import TemporaryDirectory
@@ -106,15 +107,17 @@ def tried(config: Config, fold: Fold, folder: Path) -> Tried:
     payload = made[Quantized].read(PRUNED_INT8)
     predictor = Predictor(payload, schema=prepared.schema, runtime="onnxruntime")
 
-    def held(split: Split, given: Array) -> HeldOut:
+    def held(split: Split, *given: Callable[[Array], Array]) -> list[HeldOut]:
         inputs, targets = prepared.split(split)
-        return HeldOut(given, answers(whole, inputs), targets, prepared.row_numbers(split), prepared.schema)
+        before, numbers = answers(whole, inputs), prepared.row_numbers(split)
+        return [HeldOut(one(inputs), before, targets, numbers, prepared.schema) for one in given]
 
-    test, validation = prepared.split("test")[0], prepared.split("validation")[0]
+    def of_file(inputs: Array) -> Array:
+        return answered(predictor, inputs, _ROWS)
+
     return Tried(
-        held("test", answers(pruned, test)),
-        held("test", answered(predictor, test, _ROWS)),
-        held("validation", answered(predictor, validation, _ROWS)),
+        *held("test", partial(answers, pruned), of_file),
+        *held("validation", of_file),
         parameters=sum(p.numel() for p in pruned.parameters()),
         bytes=len(payload),
     )

@@ -141,10 +141,11 @@ def fold_table(made: Sequence[Made]) -> list[str]:
 
 
 def between_folds(made: Sequence[Made]) -> list[str]:
-    """Return the line of the bound that takes each fold as one observation; none for a single fold."""
+    """Return the line of the bound that takes each fold as one observation; none where a fold has nothing to compare."""
     drops = [one.held.drop.drop for one in made if one.held is not None]
-    bound = bound_between(drops) if len(drops) == len(made) else None
-    return [] if bound is None else [f"With each fold as one observation: {100 * bound:.2f} points at most (Student's t)."]
+    if len(drops) < len(made):
+        return []
+    return [f"With each fold as one observation: {100 * bound_between(drops):.2f} points at most (Student's t)."]
 
 
 def _lines(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:

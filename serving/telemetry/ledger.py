@@ -33,7 +33,7 @@ FLUSH_S = 0.25
 FLUSH_ENTRIES = 4096  # that wait: do not wait for the quarter of a second to pass
 
 _MOST_ENTRIES = 16 * FLUSH_ENTRIES  # that wait: from here on who records must flush, so that memory is bounded
-_CHUNK = 128  # entries that are counted in one go: requests wait for the interpreter meanwhile
+_CHUNK = 512  # entries that are counted in one go: requests wait for the interpreter meanwhile
 _REST_S, _RESTING = 0.002, 0.5  # after each piece at most, and of the time between flushes: the background must keep up
 _HELD_VALUES, _HELD_ROWS = 4_000_000, 4000  # of inputs that are kept for drift between two looks; 16 MB
 _PER_ROW = _HELD_VALUES // _HELD_ROWS

@@ -20,7 +20,7 @@ import msgspec
 from serving.telemetry.entry import Entry
 
 STDERR = Path("-")
-PIECE = 16  # lines that are written in one go: the more, the later some request is answered
+PIECE = 64  # lines that are written in one go: the more, the later some request is answered
 _MOST_VALUES = 10_000  # of inputs in one line
 
 
