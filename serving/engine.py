@@ -17,6 +17,7 @@ company, and requests that are parsed, computed and encoded in rows find the cod
 
 import asyncio
 import math
+import statistics
 import threading
 import time
 from collections import deque
@@ -36,6 +37,7 @@ _SIZES = (1, 2, 4, 8, 16, 32, 64)
 # share it, the first few gain most: beside a row's 1.8 ms it took 0.7, 0.5 and 0.3 ms in calls of 1, 4 and 16 rows.
 _HANDOVER_S = 0.00045
 _WORTH = 1.03  # the smallest batch is taken whose rows take at most so many times what they take in the best one
+_ROUNDS = 4  # of calls that are timed at start
 _MEMORY = 0.9  # of the running mean of seconds for each row
 _SURPRISE = 4.0  # times the mean that a call may count
 
@@ -209,20 +211,22 @@ class Engine:
 
 def _measured(predict: Callable[[Array], Array], shape: tuple[int, ...], batch_rows: int) -> tuple[int, float, float]:
     """Return the batch size that pays, seconds for each row of it, and seconds of a call with one row."""
-    row_s: dict[int, float] = {}  # by batch size
-    for size in _SIZES:
-        if size > 1 and (size * min(row_s.values()) > 2 * _CHUNK_S or (batch_rows and size > batch_rows)):
-            break
-        row_s[size] = _seconds(predict, np.zeros((size, *shape), dtype=np.float32)) / size
-    costs = {size: seconds + _HANDOVER_S / math.sqrt(size) for size, seconds in row_s.items()}
-    best = next(size for size, cost in costs.items() if cost <= _WORTH * min(costs.values()))
-    return batch_rows or best, row_s[best], row_s[1]
 
-
-def _seconds(predict: Callable[[Array], Array], rows: Array) -> float:
-    """Median seconds of a few calls."""
-    marks = [time.perf_counter()]
-    for _ in range(5):
+    def row_s(size: int) -> float:
+        rows = np.zeros((size, *shape), dtype=np.float32)
+        began = time.perf_counter()
         predict(rows)
-        marks.append(time.perf_counter())
-    return max(float(np.median(np.diff(marks))), 1e-7)
+        return max(time.perf_counter() - began, 1e-7) / size
+
+    every: dict[int, list[float]] = {}  # by batch size
+    for size in _SIZES:
+        if every and (size * min(min(found) for found in every.values()) > 2 * _CHUNK_S or (batch_rows and size > batch_rows)):
+            break
+        every[size] = [min(row_s(size), row_s(size))]  # the first call takes longer
+    for _ in range(_ROUNDS):  # in turns, so that a moment in which the machine was busy chooses nothing
+        for size, found in every.items():
+            found.append(row_s(size))
+    usual = {size: statistics.median(found) for size, found in every.items()}
+    costs = {size: seconds + _HANDOVER_S / math.sqrt(size) for size, seconds in usual.items()}
+    best = next(size for size, cost in costs.items() if cost <= _WORTH * min(costs.values()))
+    return batch_rows or best, usual[best], usual[1]

@@ -115,9 +115,12 @@ def tried(config: Config, fold: Fold, folder: Path) -> Tried:
     def of_file(inputs: Array) -> Array:
         return answered(predictor, inputs, _ROWS)
 
+    (validation,) = held("validation", of_file)
+    small, int8 = held("test", partial(answers, pruned), of_file)
     return Tried(
-        *held("test", partial(answers, pruned), of_file),
-        *held("validation", of_file),
+        small,
+        int8,
+        validation,
         parameters=sum(p.numel() for p in pruned.parameters()),
         bytes=len(payload),
     )

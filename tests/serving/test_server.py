@@ -1,6 +1,7 @@
 """The service as people start it: a real process on a free port of the loopback."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -63,6 +64,22 @@ def test_a_torchscript_bundle_is_served(torchscript_bundle: Path) -> None:
         found = [list(prediction["probabilities"].values()) for prediction in json.loads(answer.body)["predictions"]]
         np.testing.assert_allclose(found, expected_of(TABLE, ROWS), atol=1e-5)
         assert service.stop(signal.SIGTERM)[:1] == (0,)
+
+
+@pytest.mark.parametrize(("given", "found"), [(os.SCHED_OTHER, os.SCHED_BATCH), (os.SCHED_IDLE, os.SCHED_IDLE)])
+def test_threads_of_a_worker_interrupt_nobody_unless_the_operator_has_a_policy_of_his_own(
+    table_bundle: Path, given: int, found: int
+) -> None:
+    def policies() -> set[int]:
+        os.sched_setscheduler(0, given, os.sched_param(0))  # of this thread, and of what it starts
+        with running(table_bundle) as service:
+            service.wait_until_ready()
+            assert service.request("POST", "/predict", BODY).status == 200
+            (worker,) = service.workers()
+            return {os.sched_getscheduler(int(task.name)) for task in Path(f"/proc/{worker}/task").iterdir()}
+
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(policies).result() == {found}
 
 
 def test_head_tells_the_length_of_what_get_would_send(table_bundle: Path) -> None:
