@@ -9,7 +9,7 @@ Nothing is said of fewer than LEAST_ROWS rows. `serving.telemetry.psi` says how 
 """
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,7 @@ SLOT_S, SLOTS = 300, 12  # an hour in twelve parts, by the clock, so that worker
 
 _ROWS = 2000  # of one model that are looked at in one flush
 _VALUES = 2_000_000  # as well
+_PIECE = 250  # rows that are counted in one go
 _SHARE = 0.01  # of one core's time that this may take; where more is asked, fewer rows are looked at
 
 
@@ -52,9 +53,12 @@ class Watch:
         if entry.inputs is not None and entry.outputs is not None and entry.rows and entry.model in self.tracks:
             self._held.setdefault(entry.model, []).append((entry.inputs, entry.outputs))
 
-    def sample(self, state: State, now: float) -> bool:
-        """Count held rows into the slot of `now`; return whether this was done and more may be held."""
-        started = time.perf_counter()
+    def sample(self, state: State, now: float, *, breathe: Callable[[], object] = lambda: None) -> bool:
+        """Count held rows into the slot of `now`; return whether this was done and more may be held.
+
+        breathe: called every few hundred microseconds, to let requests in.
+        """
+        started, began = time.perf_counter(), time.thread_time()
         if started < self._resume:
             return False
         held, self._held = self._held, {}
@@ -62,9 +66,10 @@ class Watch:
         for digest, pairs in held.items():
             tracks = self.tracks.get(digest)
             if tracks is not None and tracks.size:
-                counts = tracks.count(*_drawn(pairs), self._random)
-                state.add(State(drift={digest: {slot: counts}}))
-        spent = time.perf_counter() - started
+                for inputs, outputs in _drawn(pairs):
+                    state.add(State(drift={digest: {slot: tracks.count(inputs, outputs, self._random)}}))
+                    breathe()
+        spent = time.thread_time() - began
         self._resume = started + spent / self._share if held else 0.0
         return True
 
@@ -91,20 +96,28 @@ class Watch:
         return found
 
 
-def _drawn(pairs: list[tuple[Array, Array]]) -> tuple[Array, Array]:
-    """Return at most _ROWS rows, evenly from all that are held: (rows, *shape), (rows, outputs)."""
+def _drawn(pairs: list[tuple[Array, Array]]) -> Iterator[tuple[Array, Array]]:
+    """Yield at most _ROWS rows, evenly from all that are held, a few at a time: (rows, *shape), (rows, outputs)."""
     rows = sum(len(inputs) for inputs, _ in pairs)
     values = pairs[0][0][0].size
     step = max(1, -(-rows // _ROWS), -(-rows * values // _VALUES))
-    if step == 1:
-        return np.concatenate([inputs for inputs, _ in pairs]), np.concatenate([outputs for _, outputs in pairs])
-    drawn, before = [], 0
+    drawn: list[tuple[Array, Array]] = []
+    before = count = 0
     for inputs, outputs in pairs:
         first = -before % step
         before += len(inputs)
         if first < len(inputs):
             drawn.append((inputs[first::step], outputs[first::step]))
-    return np.concatenate([inputs for inputs, _ in drawn]), np.concatenate([outputs for _, outputs in drawn])
+            count += len(drawn[-1][0])
+            if count >= _PIECE:
+                yield _joined(drawn)
+                drawn, count = [], 0
+    if drawn:
+        yield _joined(drawn)
+
+
+def _joined(pairs: list[tuple[Array, Array]]) -> tuple[Array, Array]:
+    return np.concatenate([inputs for inputs, _ in pairs]), np.concatenate([outputs for _, outputs in pairs])
 
 
 def drift_of(tracks: Tracks, counts: Vector) -> dict[str, Any]:

@@ -176,7 +176,7 @@ class Ledger:
             self._wake.clear()
             self._drain_gently()
             with self._lock:
-                self._drain_rare()
+                self._drain_rare(_REST_S)
                 self._publish(force=False)
 
     def _total(self) -> State:
@@ -202,14 +202,14 @@ class Ledger:
             left -= self._drain_chunk(left)
         self._drain_rare()
 
-    def _drain_rare(self) -> None:
+    def _drain_rare(self, rest_s: float = 0.0) -> None:
         for _ in range(len(self._rare)):
             name, labels, value, observed = self._rare.popleft()
             if observed:
                 self._state.observe(name, labels, value_counts(name, [value]))
             else:
                 self._state.count(name, labels, value)
-        self._attempt("drift", self._look)
+        self._attempt("drift", partial(self._look, rest_s))
 
     def _drain_chunk(self, most: int, rest_s: float = 0.0) -> int:
         """Count some of what waits, and return how many at most. rest_s: how long others may run between pieces."""
@@ -220,15 +220,16 @@ class Ledger:
         return _CHUNK
 
     def _count_chunk(self, entries: list[Entry], rest_s: float = 0.0) -> None:
-        live, part = self._models.get("live"), State()
+        live, part, breathe = self._models.get("live"), State(), partial(time.sleep, rest_s)
         try:
-            tally(entries, part, self._names, "" if live is None else live.digest, breathe=partial(time.sleep, rest_s))
+            tally(entries, part, self._names, "" if live is None else live.digest, breathe=breathe)
         except Exception:  # whatever is wrong with one of them: the others are counted
             if len(entries) == 1:
                 raise
             for entry in entries:
                 self._attempt("tally", partial(self._count_chunk, [entry]))
             return
+        breathe()
         self._state.add(part)
         for entry in entries:
             self._watch.hold(entry)
@@ -239,8 +240,8 @@ class Ledger:
             lost = self._log.write(entries, breathe=partial(time.sleep, rest_s))
             self._state.count("slipway_log_lines_lost_total", (), lost)
 
-    def _look(self) -> None:
-        if self._watch.sample(self._state, time.time()):
+    def _look(self, rest_s: float) -> None:
+        if self._watch.sample(self._state, time.time(), breathe=partial(time.sleep, rest_s)):
             self._held = 0
 
     def _publish(self, *, force: bool) -> None:

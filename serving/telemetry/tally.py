@@ -46,12 +46,12 @@ def tally(
     entries = [entry for entry in entries if entry.role != "shadow"]
     if not entries:
         return
-    # (entries, ROWS) seconds
-    times = np.array([(e.read, e.decode, e.queue, e.compute, e.encode, e.total) for e in entries]).clip(0)
+    numbers = np.array([(e.read, e.decode, e.queue, e.compute, e.encode, e.total, e.rows, e.batch, e.at) for e in entries])
+    times = numbers[:, :ROWS].clip(0)  # (entries, ROWS) seconds
+    rows, batch, ended = numbers[:, ROWS:].T
+    breathe()
     asked = np.array([entry.protocol in PREDICTING for entry in entries])
     answered = asked & np.array([entry.rows > 0 and not entry.reason for entry in entries])
-    rows = np.array([entry.rows for entry in entries], dtype=np.float64)
-    batch = np.array([entry.batch for entry in entries], dtype=np.float64)
     # An entry is its share of the batch that it was computed in: the entries of one batch add up to 1.
     shares = np.divide(rows, batch, out=np.zeros_like(rows), where=batch > 0)
     breathe()
@@ -70,7 +70,7 @@ def tally(
         for reason, count in Counter(map(_triton_reason, failed)).items():
             state.count("nv_inference_request_failure", _with(labels, "reason", reason), count)
     breathe()
-    slots = np.array([int(entry.at // RECENT_S) for entry in entries])
+    slots = (ended // RECENT_S).astype(np.int64)
     for slot in set(slots.tolist()):
         mask = slots == slot
         recent = _recent(entries, mask, times, asked, answered)

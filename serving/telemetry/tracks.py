@@ -14,7 +14,7 @@ from serving.answers import LABEL_FROM
 from serving.schema import Array, Schema
 from serving.telemetry.state import Vector
 
-_PIXELS = 200_000  # at most so many are looked at in one flush, drawn anew each time
+_PIXELS = 25_000  # at most so many are looked at in one call, drawn anew each time
 _TAIL = 4  # counts behind the bins
 
 Kind = Literal["number", "category", "share"]  # bins by edges; by code; one: values that have some property
