@@ -284,6 +284,17 @@ def test_a_look_takes_a_bounded_even_sample(size: int) -> None:
     assert age[:5].sum() == pytest.approx(age[5:].sum(), rel=0.02)
 
 
+def test_a_look_lets_requests_in_every_few_rows() -> None:
+    watch, state = watch_of(share=1.0), State()
+    rows = rows_of(2000, np.random.default_rng(3))
+    for each in entries_of(rows, 1):
+        watch.hold(each)
+    seen: list[float] = []
+    watch.sample(state, 0.0, breathe=lambda: seen.append(sum(counts[-1] for counts in state.drift["m"].values())))
+    assert seen[-1] == len(rows)
+    assert max(np.diff([0, *seen])) <= 200
+
+
 def test_workers_add_up_and_old_rows_leave_the_window() -> None:
     watch, states = watch_of(share=1.0, slot_s=10, slots=3), [State(), State()]
     rows = rows_of(600, np.random.default_rng(3))

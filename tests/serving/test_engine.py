@@ -300,6 +300,22 @@ def test_the_batch_size_is_what_pays(call_s: float, row_s: float, sizes: set[int
     assert engine.batch_rows in sizes
 
 
+def test_a_moment_in_which_the_machine_was_busy_does_not_choose_the_batch_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, calls = 0.0, 0
+
+    def predict(rows: Array) -> Array:
+        nonlocal now, calls
+        calls += 1
+        now += 0.004 * (30 if 14 < calls <= 21 else 1)  # as long as it takes to time each size once
+        return rows
+
+    clock = SimpleNamespace(perf_counter=lambda: now, monotonic=time.monotonic)
+    monkeypatch.setattr("serving.engine.time", clock)
+    engine = Engine(predict, SHAPE, batch_rows=0, wait_s=5.0)
+    assert (engine.batch_rows, engine.row_s) == (64, pytest.approx(0.004 / 64))
+    assert calls > 21
+
+
 def test_a_large_request_keeps_a_newcomer_for_one_piece_only(make: Make) -> None:
     engine, model = make(wait_s=0.3, row_s=0.004, call_s=0.0)
     busy = held(engine, model)
