@@ -1,5 +1,6 @@
 """One way to score answers, whoever gave them: the PyTorch model in `evaluate`, an artifact in `export`."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from pipeline.metrics.tasks import (
 from serving.schema import Array, Schema
 
 _MOST_ROWS_SORTED = 20_000
+_DECISIONS = {"precision", "recall", "f1", "f1_micro", "tpr", "fpr", "hamming"}
 _MOST_DRAWN, _FEWEST_RESAMPLES = 200_000_000, 100  # rows over all resamples: intervals of a million rows are narrow anyway
 
 
@@ -29,8 +31,9 @@ def score(
 
     answers: (rows, outputs) probabilities or values in the target's unit; targets: (rows,), or (rows, outputs) for labels and
     for several values, where the numbers are means over outputs and each has its `rmse.<name>`. Accuracy and exact_match have
-    Wilson intervals, the others bootstrap ones, of fewer resamples above 200,000 rows. AUROC, which sorts rows for each class
-    and resample, is left out above 20,000 rows.
+    Wilson intervals, the others bootstrap ones, of fewer resamples above 200,000 rows. Where no row is wrong, metrics of
+    decisions have the bound of that share, since resamples of such rows hold no error either. AUROC, which sorts rows for each
+    class and resample, is left out above 20,000 rows.
     """
     given, true = torch.from_numpy(answers), torch.from_numpy(targets)
 
@@ -42,10 +45,10 @@ def score(
     intervals = bootstrap(measure, len(targets), confidence=confidence, resamples=resamples, seed=seed)
     if schema.task == "classification":
         right = int((answers.argmax(1) == targets).sum())
-        intervals["accuracy"] = wilson(right, len(targets), confidence=confidence)
+        intervals |= _decided(intervals, "accuracy", wilson(right, len(targets), confidence=confidence))
     if schema.task == "multilabel":
         whole = round(intervals["exact_match"].value * len(targets))
-        intervals["exact_match"] = wilson(whole, len(targets), confidence=confidence)
+        intervals |= _decided(intervals, "exact_match", wilson(whole, len(targets), confidence=confidence))
     return intervals
 
 
@@ -78,6 +81,16 @@ def per_class(matrix: NDArray[np.int64], classes: tuple[str, ...], *, confidence
         f1 = 2 * hits / (support + predicted) if support + predicted else None
         table.append({"class": label, "support": support, "precision": precision, "recall": recall, "f1": f1})
     return table
+
+
+def _decided(intervals: Mapping[str, Interval], name: str, share: Interval) -> dict[str, Interval]:
+    """Return the interval of the share of right rows, and where all are, of what counts nothing but decisions, too."""
+    found = {name: share}
+    if share.value == 1:
+        by_value = {1.0: share, 0.0: Interval(0.0, 0.0, 1 - share.low, share.method)}
+        known = {other: intervals[other] for other in _DECISIONS & intervals.keys()}
+        found |= {other: by_value.get(interval.value, interval) for other, interval in known.items()}  # NaN: there is no label
+    return found
 
 
 def _metrics(answers: torch.Tensor, targets: torch.Tensor, schema: Schema) -> dict[str, float]:

@@ -1,5 +1,6 @@
 """Metrics agree with scikit-learn's, and intervals cover what they promise."""
 
+import math
 from functools import partial
 
 import numpy as np
@@ -223,6 +224,21 @@ def test_scores_are_metrics_of_the_answers_with_the_point_inside_its_interval() 
     for name, interval in scored.items():
         assert interval.low < interval.value < interval.high, name
     assert scored["accuracy"].method == "wilson"
+
+
+def test_rows_without_a_mistake_do_not_make_anything_certain() -> None:
+    true = np.array([0, 1, 2] * 20)
+    scored = score(np.eye(3, dtype=np.float32)[true], true, schema("classification"), confidence=0.95, resamples=100, seed=0)
+    right = wilson(60, 60, confidence=0.95)
+    assert {name for name, interval in scored.items() if interval == right} == {"accuracy", "precision", "recall", "f1", "tpr"}
+    assert (scored["fpr"].value, scored["fpr"].low) == (0, 0)
+    assert scored["fpr"].high == pytest.approx(1 - right.low)
+    several = (np.arange(60)[:, None] % [2, 3, 4] == 0).astype(np.float32)
+    scored = score(several, several, schema("multilabel"), confidence=0.95, resamples=100, seed=0)
+    assert scored["f1_micro"] == right
+    assert scored["hamming"].high == pytest.approx(1 - right.low)
+    nothing = score(0 * several, 0 * several, schema("multilabel"), confidence=0.95, resamples=100, seed=0)
+    assert math.isnan(nothing["f1"].value), "of no label there is none"
 
 
 def test_intervals_are_the_same_for_the_same_seed_and_need_no_luck_with_a_certain_answer() -> None:
