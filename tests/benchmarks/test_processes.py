@@ -13,7 +13,8 @@ from benchmarks.serving.processes import Server
 def test_a_paused_server_rests_with_its_children_and_a_stopped_one_leaves_nobody(tmp_path: Path) -> None:
     child = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'import time; time.sleep(60)'])"
     server = Server([sys.executable, "-c", child], core=0, folder=tmp_path, environment={})
-    server.wait(lambda: len(server.pids()) == 2, seconds=20)
+    # Asleep, both: a parent cannot be stopped while a child of it has not begun its own program yet.
+    server.wait(lambda: [state(pid) for pid in server.pids()] == ["S", "S"], seconds=20)
     pids = server.pids()
     server.pause()
     until(lambda: {state(pid) for pid in pids} == {"T"})
