@@ -148,7 +148,7 @@ def _interrupt_nobody() -> None:
     """Let a thread of this process that wakes wait for its turn, instead of ending another one's; call it before they start.
 
     Where they share a processor, as in a container of one CPU, the network thread hands over all that has arrived then, and
-    answers leave together, instead of one switch between threads for each. A scheduling policy of the operator's own stays.
+    answers leave together, instead of one switch between threads for each. A policy that the service was started with stays.
     """
     if sys.platform == "linux" and os.sched_getscheduler(0) == os.SCHED_OTHER:
         with suppress(OSError):  # a sandbox that does not know it: as fast as any other service there

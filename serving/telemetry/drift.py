@@ -25,7 +25,7 @@ SLOT_S, SLOTS = 300, 12  # an hour in twelve parts, by the clock, so that worker
 
 _ROWS = 2000  # of one model that are looked at in one flush
 _VALUES = 2_000_000  # as well
-_PIECE = 125  # rows that are counted in one go
+_PIECE = 500  # requests whose rows are taken in one go
 _SHARE = 0.01  # of one core's time that this may take; where more is asked, fewer rows are looked at
 
 
@@ -66,9 +66,8 @@ class Watch:
         for digest, pairs in held.items():
             tracks = self.tracks.get(digest)
             if tracks is not None and tracks.size:
-                for inputs, outputs in _drawn(pairs):
-                    state.add(State(drift={digest: {slot: tracks.count(inputs, outputs, self._random)}}))
-                    breathe()
+                counts = tracks.count(*_drawn(pairs, breathe), self._random, breathe=breathe)
+                state.add(State(drift={digest: {slot: counts}}))
         spent = time.thread_time() - began
         self._resume = started + spent / self._share if held else 0.0
         return True
@@ -96,8 +95,8 @@ class Watch:
         return found
 
 
-def _drawn(pairs: list[tuple[Array, Array]]) -> Iterator[tuple[Array, Array]]:
-    """Yield at most _ROWS rows, evenly from all that are held, a few at a time: (rows, *shape), (rows, outputs).
+def _drawn(pairs: list[tuple[Array, Array]], breathe: Callable[[], object]) -> tuple[Array, Array]:
+    """Return at most _ROWS rows, evenly from all that are held: (rows, *shape), (rows, outputs).
 
     It empties `pairs`, since to free thousands of them takes milliseconds, too.
     """
@@ -105,23 +104,17 @@ def _drawn(pairs: list[tuple[Array, Array]]) -> Iterator[tuple[Array, Array]]:
     values = pairs[0][0][0].size
     step = max(1, -(-rows // _ROWS), -(-rows * values // _VALUES))
     drawn: list[tuple[Array, Array]] = []
-    before = count = 0
+    before = 0
     while pairs:
+        if len(pairs) % _PIECE == 0:
+            breathe()
         inputs, outputs = pairs.pop()
         first = -before % step
         before += len(inputs)
         if first < len(inputs):
             drawn.append((inputs[first::step], outputs[first::step]))
-            count += len(drawn[-1][0])
-            if count >= _PIECE:
-                yield _joined(drawn)
-                drawn, count = [], 0
-    if drawn:
-        yield _joined(drawn)
-
-
-def _joined(pairs: list[tuple[Array, Array]]) -> tuple[Array, Array]:
-    return np.concatenate([inputs for inputs, _ in pairs]), np.concatenate([outputs for _, outputs in pairs])
+    breathe()
+    return np.concatenate([inputs for inputs, _ in drawn]), np.concatenate([outputs for _, outputs in drawn])
 
 
 def drift_of(tracks: Tracks, counts: Vector) -> dict[str, Any]:

@@ -4,7 +4,7 @@ Of each track the vector holds, one after another: counts by bin, values out of 
 """
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -14,7 +14,8 @@ from serving.answers import LABEL_FROM
 from serving.schema import Array, Schema
 from serving.telemetry.state import Vector
 
-_PIXELS = 25_000  # at most so many are looked at in one call, drawn anew each time
+_PIXELS = 200_000  # at most so many are looked at in one flush, drawn anew each time
+_PIECE, _TRACK = 10_000, 500  # values that are counted in one go, and how many of them take as long as to begin a track
 _TAIL = 4  # counts behind the bins
 
 Kind = Literal["number", "category", "share"]  # bins by edges; by code; one: values that have some property
@@ -75,17 +76,28 @@ class Tracks:
         self.all = list(_laid_out(schema, reference)) if self.reference_rows else []
         self.size = self.all[-1].start + self.all[-1].size if self.all else 0
 
-    def count(self, inputs: Array, outputs: Array, random: np.random.Generator) -> Vector:
-        """Return the vector of some rows. inputs: (rows, *shape) raw. outputs: (rows, outputs)."""
-        into = np.zeros(self.size)
+    def count(
+        self, inputs: Array, outputs: Array, random: np.random.Generator, *, breathe: Callable[[], object] = lambda: None
+    ) -> Vector:
+        """Return the vector of some rows. inputs: (rows, *shape) raw. outputs: (rows, outputs).
+
+        breathe: called every few hundred microseconds, to let requests in.
+        """
+        into, counted = np.zeros(self.size), 0
         for track, values in zip(self.all, self._values(inputs, outputs, random), strict=True):
-            track.count(values, len(inputs), into)
+            for start in range(0, len(values), _PIECE):
+                some = values[start : start + _PIECE]
+                track.count(some, 0 if start else len(inputs), into)
+                counted += len(some) + _TRACK
+                if counted >= _PIECE:
+                    breathe()
+                    counted = 0
         return into
 
     def _values(self, inputs: Array, outputs: Array, random: np.random.Generator) -> Iterator[Vector]:
         if self.schema.features:
-            columns = np.ascontiguousarray(inputs.T, dtype=np.float64)
-            yield from columns[list(self.schema.starts)]
+            for start in self.schema.starts:
+                yield inputs[:, start].astype(np.float64)
         else:
             flat = inputs.reshape(-1)
             if flat.size > _PIXELS:

@@ -13,8 +13,8 @@ from serving.schema import Feature, Schema
 from serving.telemetry import Entry
 from serving.telemetry.drift import LEAST_ROWS, Watch, drift_of
 from serving.telemetry.psi import share_shift, shift
-from serving.telemetry.state import State, summed
-from serving.telemetry.tracks import Tracks
+from serving.telemetry.state import State, Vector, summed
+from serving.telemetry.tracks import Track, Tracks
 
 Array = NDArray[np.float32]
 
@@ -284,15 +284,20 @@ def test_a_look_takes_a_bounded_even_sample(size: int) -> None:
     assert age[:5].sum() == pytest.approx(age[5:].sum(), rel=0.02)
 
 
-def test_a_look_lets_requests_in_every_few_rows() -> None:
-    watch, state = watch_of(share=1.0), State()
-    rows = rows_of(2000, np.random.default_rng(3))
-    for each in entries_of(rows, 1):
-        watch.hold(each)
-    seen: list[float] = []
-    watch.sample(state, 0.0, breathe=lambda: seen.append(sum(counts[-1] for counts in state.drift["m"].values())))
-    assert seen[-1] == len(rows)
-    assert max(np.diff([0, *seen])) <= 200
+def test_a_look_lets_requests_in_every_few_thousand_values(monkeypatch: pytest.MonkeyPatch) -> None:
+    counted, count = [0], Track.count
+
+    def noted(self: Track, values: Vector, rows: int, into: Vector) -> None:
+        counted[-1] += len(values)
+        count(self, values, rows, into)
+
+    monkeypatch.setattr(Track, "count", noted)
+    random = np.random.default_rng(3)
+    rows = rows_of(30_000, random)
+    found = TRACKS.count(rows, answers_of(rows), random, breathe=lambda: counted.append(0))
+    assert sum(counted) == len(TRACKS.all) * len(rows)
+    assert max(counted) <= 20_000
+    np.testing.assert_array_equal(found, sum(TRACKS.count(part, answers_of(part), random) for part in np.split(rows, 10)))
 
 
 def test_workers_add_up_and_old_rows_leave_the_window() -> None:

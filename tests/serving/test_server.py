@@ -67,7 +67,7 @@ def test_a_torchscript_bundle_is_served(torchscript_bundle: Path) -> None:
 
 
 @pytest.mark.parametrize(("given", "found"), [(os.SCHED_OTHER, os.SCHED_BATCH), (os.SCHED_IDLE, os.SCHED_IDLE)])
-def test_threads_of_a_worker_interrupt_nobody_unless_the_operator_has_a_policy_of_his_own(
+def test_threads_of_a_worker_interrupt_nobody_unless_they_were_started_with_another_policy(
     table_bundle: Path, given: int, found: int
 ) -> None:
     def policies() -> set[int]:
